@@ -1,0 +1,21 @@
+"""`tgi-autoround serve | quantize`: each command is defined beside the work it starts."""
+
+import sys
+
+import typer
+
+from tgi_autoround.errors import TgiAutoRoundError
+from tgi_autoround.quantize.command import quantize
+from tgi_autoround.server.command import serve
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(serve)
+app.command()(quantize)
+
+
+def main() -> None:
+    """Run the command line; an error that is the user's to read ends it with a sentence and exit code 1."""
+    try:
+        app()
+    except TgiAutoRoundError as error:
+        sys.exit(f"tgi-autoround: {error}")

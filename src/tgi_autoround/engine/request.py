@@ -1,0 +1,85 @@
+"""What goes into the engine (`Request`) and what comes out (`Output`, `Failure`), one object each.
+
+The server makes a `Request`, calls `Engine.submit(request, on_event)`, and receives one `Output` for every
+generated token, the last one carrying a `Finish`; or one `Failure`. Events arrive on the engine's thread.
+"""
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class FinishReason(str, enum.Enum):
+    """Why a generation ended, in TGI's words."""
+
+    LENGTH = "length"
+    EOS_TOKEN = "eos_token"
+    STOP_SEQUENCE = "stop_sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen; the neutral value of each field switches it off, as in TGI."""
+
+    max_new_tokens: int
+    seed: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token. `text` is "" while its bytes do not yet end a character; `logprob` is natural."""
+
+    id: int
+    text: str
+    logprob: float
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a generation: the whole text, as TGI returns it (stop sequences kept, special tokens not)."""
+
+    reason: FinishReason
+    generated_text: str
+    generated_tokens: int
+    queue_s: float
+    inference_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one engine step gives one request."""
+
+    token: Token
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The request ended without a result; `message` is for the client."""
+
+    message: str
+
+
+OnEvent = Callable[[Output | Failure], None]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A prompt on its way through the engine; the caller sets the first two fields and may set `cancelled`."""
+
+    prompt_ids: list[int]
+    params: SamplingParams
+    cancelled: bool = False
+    queued_at: float = field(default_factory=time.perf_counter)
+    started_at: float = 0.0
+    """Set by the scheduler at admission (seconds of `time.perf_counter`, like `queued_at`)."""
