@@ -1,0 +1,85 @@
+"""auto-round-lib's CPU kernels (ARK): packed weights read once a call, at the speed of memory.
+
+`int8` rounds activations to 8 bits a row and multiplies in integers: the fastest, 0.6 % relative error on Gaussian
+activations. `fp32` multiplies in float32: 1e-6 relative error, and the same bits for every batch size.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+
+from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing
+
+_SCALE_TYPE = "fp32"
+_WEIGHT_TYPE_OF_BITS = {2: "int2", 3: "int4", 4: "int4", 8: "int8"}
+"""ARK has no 3-bit container; 3-bit codes fit its 4-bit one unchanged."""
+
+
+class ArkKernel:
+    """One of ARK's two arithmetics; activations and results are float32 inside."""
+
+    def __init__(self, compute: Literal["int8", "fp32"]) -> None:
+        self.name = f"cpu-ark-{compute}"
+        self.exact = compute == "fp32"
+        # ARK's name for "int8 where the CPU has it" is auto: auto_round_kernel/qlinear.py:182, auto-round-lib 0.16.0.
+        self._compute_type = "auto" if compute == "int8" else "fp32"
+
+    def supports(self, spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Takes 2/3/4/8-bit layers on the CPU whose groups divide in_features."""
+        if device.type != "cpu":
+            return f"it runs on the CPU, not on {device.type}"
+        if find_spec("auto_round_kernel") is None:
+            return "the package auto-round-lib is not installed (it has wheels for x86-64 Linux)"
+        if spec.in_features % spec.group_size:
+            return f"group size {spec.group_size} does not divide in_features {spec.in_features}"
+        if spec.scheme.bits == 8 and not spec.scheme.sym and spec.scheme.packing is Packing.GPTQ:
+            return "an 8-bit zero point of 256, which this packing can hold, does not fit its int8"
+        return None
+
+    def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """packed: ARK's own blob, int8 [bytes]; bias: float32 [N], empty where the layer has none."""
+        import auto_round_kernel as ark
+
+        scheme = weight.spec.scheme
+        weight_type = _WEIGHT_TYPE_OF_BITS[scheme.bits]
+        middle = 1 << (int(weight_type.removeprefix("int")) - 1)
+        is_asym = _is_asym(weight.spec)
+        zero_points = (weight.zero_points - middle).to(torch.int8) if is_asym else torch.empty(0, dtype=torch.int8)
+        packed: torch.Tensor = ark.repack_quantized_weight(
+            (weight.codes.to(torch.int16) - middle).to(torch.int8).contiguous(),
+            weight.scales.float().contiguous(),
+            zero_points.contiguous(),
+            weight.spec.group_size,
+            self._compute_type,
+            weight_type,
+            _SCALE_TYPE,
+            is_asym,
+        )
+        bias = weight.bias.float() if weight.bias is not None else torch.empty(0)
+        return {"packed": packed, "bias": bias}
+
+    def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
+        """Multiply in ARK's arithmetic and return x's dtype."""
+        import auto_round_kernel as ark
+
+        rows = x.reshape(-1, spec.in_features).float()
+        y: torch.Tensor = ark.woqgemm(
+            rows,
+            buffers["packed"],
+            buffers["bias"],
+            spec.out_features,
+            spec.in_features,
+            spec.group_size,
+            self._compute_type,
+            _WEIGHT_TYPE_OF_BITS[spec.scheme.bits],
+            _SCALE_TYPE,
+            _is_asym(spec),
+        )
+        return y.to(x.dtype).reshape(*x.shape[:-1], spec.out_features)
+
+
+def _is_asym(spec: LayerSpec) -> bool:
+    """A 3-bit symmetric layer's zero point, 4, is off the middle of the 4-bit container that holds it."""
+    return not spec.scheme.sym or spec.scheme.bits == 3
