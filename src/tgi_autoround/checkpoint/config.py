@@ -27,6 +27,14 @@ class QuantConfig:
     default: QuantScheme
     exact: Mapping[str, QuantScheme | None]
     patterns: tuple[tuple[re.Pattern[str], QuantScheme | None], ...]
+    blocks: tuple[str, ...] = ()
+    """Prefixes of the modules whose linears are quantized; empty where the config does not name them."""
+
+    def covers(self, layer: str) -> bool:
+        """Return whether the config's default reaches a layer: one in a numbered block, of the named ones if any."""
+        if self.blocks:
+            return any(layer.startswith(f"{block}.") for block in self.blocks)
+        return re.search(r"\.\d+\.", layer) is not None
 
     def scheme_of(self, layer: str) -> QuantScheme | None:
         """Return the scheme that the config gives a layer: an exact name wins over a regex, both over the default."""
@@ -64,7 +72,13 @@ def parse_quant_config(raw: Mapping[str, Any]) -> QuantConfig:
             patterns.append((_compile(name), scheme))
         else:
             exact[name] = scheme
-    return QuantConfig(default, exact, tuple(patterns))
+    return QuantConfig(default, exact, tuple(patterns), _blocks(raw))
+
+
+def _blocks(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """`block_name_to_quantize` is a comma-joined string, in older files a list."""
+    names = raw.get("block_name_to_quantize") or []
+    return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
 
 
 def _packing(raw: Mapping[str, Any]) -> Packing:

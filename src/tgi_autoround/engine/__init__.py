@@ -1,0 +1,31 @@
+"""Requests in, tokens out: scheduler, cache, model step, sampling, detokenization."""
+
+from tgi_autoround.engine.build import build_engine
+from tgi_autoround.engine.config import EngineConfig, EngineLimits
+from tgi_autoround.engine.engine import Engine, Observer
+from tgi_autoround.engine.request import (
+    Failure,
+    Finish,
+    FinishReason,
+    OnEvent,
+    Output,
+    Request,
+    SamplingParams,
+    Token,
+)
+
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "EngineLimits",
+    "Failure",
+    "Finish",
+    "FinishReason",
+    "Observer",
+    "OnEvent",
+    "Output",
+    "Request",
+    "SamplingParams",
+    "Token",
+    "build_engine",
+]

@@ -1,0 +1,110 @@
+"""A model directory -> an engine that is ready to start."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
+from tgi_autoround.engine import attention
+from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
+from tgi_autoround.engine.engine import Engine
+from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
+from tgi_autoround.engine.runner import ModelRunner
+from tgi_autoround.engine.scheduler import Scheduler
+from tgi_autoround.errors import CheckpointError, ConfigError, UnsupportedError
+from tgi_autoround.modeling import build_model
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+POSITION_DEPENDENT_ROPE = ("dynamic", "longrope")
+
+
+def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase, PreTrainedConfig]:
+    """Return the engine (not started), the model's tokenizer and its config.
+
+    Raises ConfigError, CheckpointError or UnsupportedError with a sentence for the user.
+    """
+    checkpoint = open_checkpoint(config.model_dir)
+    _check_quantize(config, checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = _dtype(config, device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model = build_model(
+        checkpoint,
+        device=device,
+        dtype=dtype,
+        exact=config.cpu_compute == "fp32",
+        trust_remote_code=config.trust_remote_code,
+    )
+    _check_rope(model.config)
+    attention.install(model)
+    per_token = bytes_per_token(model.config, dtype)
+    limits = resolve_limits(config, position_count(model.config), per_token, _available_bytes(device))
+    cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, dtype, device)
+    tokenizer = _load_tokenizer(config)
+    logger.info("%s on %s in %s, %d bytes of cache a token", limits, device, dtype, per_token)
+    engine = Engine(
+        ModelRunner(model, cache), Scheduler(limits, cache), tokenizer, limits, _eos_token_ids(checkpoint, tokenizer)
+    )
+    return engine, tokenizer, model.config
+
+
+def _check_quantize(config: EngineConfig, checkpoint: Checkpoint) -> None:
+    if config.quantize is not None and checkpoint.quant_config is None:
+        raise ConfigError(
+            f"--quantize {config.quantize}: {checkpoint.model_dir} is not quantized; "
+            f"make it so with `tgi-autoround quantize {checkpoint.model_dir} OUT` and serve OUT"
+        )
+
+
+def _dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
+    """float32 is the fastest type on CPUs without bf16 or fp16 arithmetic, and the kernels' own."""
+    if config.dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if config.dtype not in DTYPES:
+        raise ConfigError(f"dtype is {config.dtype!r}; choose one of {', '.join(DTYPES)}")
+    return DTYPES[config.dtype]
+
+
+def _check_rope(config: PreTrainedConfig) -> None:
+    """These rescale with the longest sequence of a batch, so one request would change another's output."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in POSITION_DEPENDENT_ROPE:
+        raise UnsupportedError(f"rope_type {rope['rope_type']!r} is not served yet; the engine batches any lengths")
+
+
+def _load_tokenizer(config: EngineConfig) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(config.model_dir, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{config.model_dir}: the tokenizer cannot be loaded: {error}") from error
+
+
+def _eos_token_ids(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ends of text named by config.json, generation_config.json and the tokenizer."""
+    ids: set[int | None] = {tokenizer.eos_token_id}
+    for source in (checkpoint.config, _generation_config(checkpoint.model_dir)):
+        named = source.get("eos_token_id")
+        ids.update(named if isinstance(named, list) else [named])
+    return frozenset(token_id for token_id in ids if token_id is not None)
+
+
+def _generation_config(model_dir: Path) -> dict[str, Any]:
+    path = model_dir / "generation_config.json"
+    if not path.exists():
+        return {}
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _available_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

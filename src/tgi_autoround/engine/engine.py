@@ -1,0 +1,174 @@
+"""The engine: a thread that turns requests into tokens, step by step.
+
+engine.start()
+engine.submit(request, on_event)      # on_event(Output | Failure) runs on the engine's thread
+engine.cancel(request)                # gone within one step, no further events
+engine.stop(drain_s=90)
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Protocol
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tgi_autoround.engine.config import EngineLimits
+from tgi_autoround.engine.request import Failure, OnEvent, Request, SamplingParams
+from tgi_autoround.engine.runner import ModelRunner
+from tgi_autoround.engine.sampling import choose_greedy
+from tgi_autoround.engine.scheduler import Plan, Scheduler
+from tgi_autoround.engine.sequence import Sequence
+from tgi_autoround.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Told of every step; the server makes metrics of it."""
+
+    def on_step(self, *, method: str, batch_size: int, batch_tokens: int, queue_size: int, inference_s: float) -> None:
+        """`method` is "prefill" where prompt tokens were computed, else "decode"; batch_tokens are reserved ones."""
+
+
+class Engine:
+    """Continuous batching over one model. All public methods may be called from any thread."""
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        scheduler: Scheduler,
+        tokenizer: PreTrainedTokenizerBase,
+        limits: EngineLimits,
+        eos_token_ids: frozenset[int],
+    ) -> None:
+        self.limits = limits
+        self.observer: Observer | None = None
+        self._runner = runner
+        self._scheduler = scheduler
+        self._tokenizer = tokenizer
+        self._eos_token_ids = eos_token_ids
+        self._special_token_ids = frozenset(tokenizer.all_special_ids)
+        self._inbox: deque[Sequence] = deque()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Run one request of the longest kind of work through the model, then take requests.
+
+        Raises UnsupportedError where the model's code needs what the engine does not do.
+        """
+        self._warm_up()
+        self._thread.start()
+
+    def submit(self, request: Request, on_event: OnEvent) -> None:
+        """Queue a request. Raises EngineError where it does not fit the limits or the engine has stopped."""
+        tokens = len(request.prompt_ids) + request.params.max_new_tokens
+        if not request.prompt_ids or request.params.max_new_tokens < 1 or tokens > self.limits.max_total_tokens:
+            raise EngineError(
+                f"a prompt of {len(request.prompt_ids)} tokens with max_new_tokens {request.params.max_new_tokens} "
+                f"does not fit max_total_tokens {self.limits.max_total_tokens}"
+            )
+        if self._stopping or not self._thread.is_alive():
+            raise EngineError("the engine has stopped")
+        self._inbox.append(Sequence.of(request, on_event, self._tokenizer))
+        self._idle.clear()
+        self._wake.set()
+
+    def cancel(self, request: Request) -> None:
+        """Drop a request within one step; it gets no further events."""
+        request.cancelled = True
+        self._wake.set()
+
+    def healthy(self) -> bool:
+        """Return whether the engine's thread is at work."""
+        return self._thread.is_alive()
+
+    def stop(self, drain_s: float = 0.0) -> None:
+        """Give running requests up to `drain_s` seconds, fail what is left, end the thread."""
+        self._idle.wait(drain_s)
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def _warm_up(self) -> None:
+        params = SamplingParams(max_new_tokens=2)
+        prompt = [0] * min(8, self.limits.max_input_tokens)
+        sequence = Sequence.of(Request(prompt, params), lambda _event: None, self._tokenizer)
+        self._scheduler.add(sequence)
+        while (plan := self._scheduler.plan()) is not None:
+            due, _logits = self._runner.step(plan)
+            for _ in due:
+                sequence.add(0, 0.0, is_special=False, is_eos=False)
+            if sequence.generated_tokens == params.max_new_tokens:
+                self._scheduler.remove(sequence)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._take_in()
+            plan = self._scheduler.plan()
+            if plan is None:
+                self._idle.set()
+                self._wake.wait()
+                self._wake.clear()
+                continue
+            try:
+                self._step(plan)
+            except Exception:
+                logger.exception("a step failed; its %d requests fail with it", len(plan.sequences))
+                self._fail(plan.sequences, "the model failed on this batch; see the server's log")
+        self._take_in()
+        self._fail((*self._scheduler.running, *self._scheduler.waiting), "the server is shutting down")
+
+    def _take_in(self) -> None:
+        while self._inbox:
+            self._scheduler.add(self._inbox.popleft())
+        for sequence in (*self._scheduler.running, *self._scheduler.waiting):
+            if sequence.request.cancelled:
+                self._scheduler.remove(sequence)
+
+    def _step(self, plan: Plan) -> None:
+        started = time.perf_counter()
+        due, logits = self._runner.step(plan)
+        choices = _choose(due, logits)
+        for sequence, (token_id, logprob) in zip(due, choices, strict=True):
+            self._emit(sequence, token_id, logprob)
+        if self.observer is not None:
+            self.observer.on_step(
+                method="prefill" if plan.chunks else "decode",
+                batch_size=len(plan.sequences),
+                batch_tokens=self._scheduler.reserved_tokens,
+                queue_size=len(self._scheduler.waiting) + len(self._inbox),
+                inference_s=time.perf_counter() - started,
+            )
+
+    def _emit(self, sequence: Sequence, token_id: int, logprob: float) -> None:
+        output = sequence.add(
+            token_id,
+            logprob,
+            is_special=token_id in self._special_token_ids,
+            is_eos=token_id in self._eos_token_ids,
+        )
+        if output.finish is not None:
+            self._scheduler.remove(sequence)
+        if not sequence.request.cancelled:
+            sequence.on_event(output)
+
+    def _fail(self, sequences: tuple[Sequence, ...], message: str) -> None:
+        for sequence in sequences:
+            if sequence in self._scheduler.running or sequence in self._scheduler.waiting:
+                self._scheduler.remove(sequence)
+                sequence.on_event(Failure(message))
+
+
+def _choose(sequences: list[Sequence], logits: torch.Tensor) -> list[tuple[int, float]]:
+    """Choose greedily for the whole batch at once, and one by one where a sequence has its own processors."""
+    choices = choose_greedy(logits) if sequences else []
+    for row, sequence in enumerate(sequences):
+        if not sequence.sampler.is_plain_greedy:
+            choices[row] = sequence.sampler.choose(logits[row], sequence.tokens)
+    return choices

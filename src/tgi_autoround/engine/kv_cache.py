@@ -1,0 +1,42 @@
+"""The key/value cache: one slot a sequence, slots of running sequences always the first ones.
+
+Keeping them dense makes a decode batch a view `[:batch]` of the cache, so attention copies nothing; the price is one
+copy of a sequence's keys and values when an earlier one leaves.
+"""
+
+import torch
+from transformers import PreTrainedConfig
+
+
+class KVCache:
+    """keys, values: one tensor a layer, [slots, kv_heads, max_tokens, head_dim] in the compute dtype.
+
+    Memory is reserved as address space and filled as tokens arrive.
+    """
+
+    def __init__(
+        self, config: PreTrainedConfig, slots: int, max_tokens: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        shape = (slots, kv_head_count(config), max_tokens, head_dim(config))
+        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+
+    def move(self, source: int, target: int, tokens: int) -> None:
+        """Copy the first `tokens` of one slot to another."""
+        for layer in (*self.keys, *self.values):
+            layer[target, :, :tokens] = layer[source, :, :tokens]
+
+
+def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
+    """Return the cache memory that one token takes over all layers."""
+    return 2 * int(config.num_hidden_layers) * kv_head_count(config) * head_dim(config) * dtype.itemsize
+
+
+def kv_head_count(config: PreTrainedConfig) -> int:
+    """Return the number of key/value heads."""
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
+def head_dim(config: PreTrainedConfig) -> int:
+    """Return the width of a head."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

@@ -1,0 +1,160 @@
+"""Put QLinear into a transformers model without ever holding its floating-point weights.
+
+    checkpoint = open_checkpoint(model_dir)
+    model = build_model(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
+
+The model's code is built with parameters on the meta device, quantized linears are replaced by QLinear one layer at a
+time, and the tensors that stay in floating point are read last. A tensor too many or too few is an error.
+"""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from tgi_autoround.checkpoint import Checkpoint, LayerSpec
+from tgi_autoround.errors import CheckpointError, UnsupportedError
+from tgi_autoround.kernels import select
+from tgi_autoround.linear import QLinear
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+LM_HEAD = "lm_head"
+
+
+def build_model(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    exact: bool = False,
+    trust_remote_code: bool = False,
+) -> "PreTrainedModel":
+    """Return the checkpoint's causal language model, ready to run on `device` with activations of `dtype`.
+
+    `exact` keeps to kernels that round no activations. Raises CheckpointError where the tensors do not fit the
+    architecture, UnsupportedError where no kernel takes a layer.
+    """
+    model = _model_on_meta(checkpoint, dtype, trust_remote_code=trust_remote_code)
+    _check_unquantized_linears(model, checkpoint)
+    kernels: Counter[str] = Counter()
+    for name, spec in checkpoint.quantized_layers.items():
+        parent, attribute = _place_of(model, name, spec)
+        kernel = select(spec, device, dtype, exact=exact)
+        setattr(parent, attribute, QLinear(checkpoint.load_layer(name), kernel, device, dtype))
+        kernels[kernel.name] += 1
+    _load_plain_tensors(model, checkpoint, device, dtype)
+    for kernel_name, layers in kernels.items():
+        logger.info("%d quantized layers run on kernel %s", layers, kernel_name)
+    return model.eval()
+
+
+def _model_on_meta(checkpoint: Checkpoint, dtype: torch.dtype, *, trust_remote_code: bool) -> "PreTrainedModel":
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.model_dir, trust_remote_code=trust_remote_code)
+        with _parameters_on_meta():
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, trust_remote_code=trust_remote_code
+            )
+    except (ValueError, KeyError, ImportError) as error:
+        raise UnsupportedError(f"{checkpoint.model_dir}: transformers cannot build this model: {error}") from error
+    return model
+
+
+@contextlib.contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Create parameters without memory, and buffers (rotary tables, masks), which no file holds, with their values."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            parameter = nn.Parameter(parameter.to("meta"), requires_grad=False)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _place_of(model: nn.Module, name: str, spec: LayerSpec) -> tuple[nn.Module, str]:
+    parent_name, _, attribute = name.rpartition(".")
+    try:
+        parent = model.get_submodule(parent_name)
+        linear = parent.get_submodule(attribute)
+    except AttributeError as error:
+        raise CheckpointError(
+            f"layer {name}: the file holds it, but {type(model).__name__} has no such module; "
+            "config.json names another architecture"
+        ) from error
+    if not isinstance(linear, nn.Linear):
+        raise UnsupportedError(f"layer {name}: a {type(linear).__name__} cannot be served quantized in this release")
+    if (linear.in_features, linear.out_features) != (spec.in_features, spec.out_features):
+        raise CheckpointError(
+            f"layer {name}: {spec} does not fit {type(model).__name__}, which wants "
+            f"[{linear.in_features} -> {linear.out_features}]; config.json and the files are not from the same job"
+        )
+    return parent, attribute
+
+
+def _check_unquantized_linears(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """A linear that the config quantizes must be packed in the file.
+
+    lm_head is let off: auto-round 0.16.1 claims a quantized one in `extra_config` and writes a floating-point one
+    after plain RTN with quant_lm_head; the tensors are right, the claim is not.
+    """
+    config = checkpoint.quant_config
+    if config is None:
+        return
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear) or name in checkpoint.quantized_layers or name == LM_HEAD:
+            continue
+        if config.covers(name) and config.scheme_of(name) is not None:
+            raise CheckpointError(
+                f"layer {name}: the config says {config.scheme_of(name)}, but the file holds no packed weight; "
+                "config.json and the safetensors files are not from the same job"
+            )
+
+
+def _load_plain_tensors(
+    model: "PreTrainedModel", checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+) -> None:
+    destinations = dict(model.named_parameters(remove_duplicate=False))
+    destinations.update(_persistent_buffers(model))
+    for name in checkpoint.plain_tensors:
+        if name not in destinations:
+            raise CheckpointError(f"tensor {name!r}: {type(model).__name__} has no place for it")
+        tensor = checkpoint.read_tensor(name)
+        if tensor.shape != destinations[name].shape:
+            raise CheckpointError(
+                f"tensor {name!r} has shape {list(tensor.shape)}; "
+                f"{type(model).__name__} wants {list(destinations[name].shape)}"
+            )
+        _assign(model, name, tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
+    model.tie_weights()
+    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if missing:
+        raise CheckpointError(f"{checkpoint.model_dir}: no tensors for {', '.join(missing[:5])}; it is incomplete")
+    model.to(device)
+
+
+def _persistent_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    stored = model.state_dict()
+    return {name: buffer for name, buffer in model.named_buffers() if name in stored}
+
+
+def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    module_name, _, attribute = name.rpartition(".")
+    module = model.get_submodule(module_name)
+    is_parameter = attribute in module._parameters
+    setattr(module, attribute, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
