@@ -1,0 +1,42 @@
+"""What the routes share, and how they reach it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from tgi_autoround.server.bridge import Bridge
+from tgi_autoround.server.infer import Infer
+from tgi_autoround.server.metrics import Metrics
+from tgi_autoround.server.prompts import Prompts
+from tgi_autoround.server.schemas.info import Info
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """One served model."""
+
+    info: Info
+    prompts: Prompts
+    bridge: Bridge
+    infer: Infer
+    metrics: Metrics
+    compute_type: str
+    returns_full_text: bool
+    """Whether `/` answers with the prompt too where a request does not say."""
+
+    @property
+    def fingerprint(self) -> str:
+        """TGI's `system_fingerprint`."""
+        return f"{self.info.version}-{self.info.docker_label or 'native'}"
+
+
+def context_of(request: Request) -> ServerContext:
+    """Return the context of the application that serves `request`."""
+    context = request.app.state.context
+    if not isinstance(context, ServerContext):
+        raise TypeError("the application was made without a ServerContext")
+    return context
+
+
+Context = Annotated[ServerContext, Depends(context_of)]

@@ -1,0 +1,169 @@
+"""From options to a running server, and from SIGTERM to a clean end."""
+
+import errno
+import ipaddress
+import json
+import logging
+import os
+import platform
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from transformers import PreTrainedTokenizerBase
+
+from tgi_autoround import __version__
+from tgi_autoround.engine import EngineConfig, EngineLimits, build_engine
+from tgi_autoround.errors import ConfigError
+from tgi_autoround.server import logs
+from tgi_autoround.server.app import create_app
+from tgi_autoround.server.bridge import Bridge
+from tgi_autoround.server.context import ServerContext
+from tgi_autoround.server.infer import Infer
+from tgi_autoround.server.metrics import Metrics
+from tgi_autoround.server.model_source import ModelSource, find_model
+from tgi_autoround.server.prompts import Prompts
+from tgi_autoround.server.schemas.info import Info
+from tgi_autoround.server.settings import ServeConfig, bytes_of
+from tgi_autoround.server.validation import Validator
+
+logger = logging.getLogger(__name__)
+
+ANY_ADDRESS = "0.0.0.0"
+
+
+def run(config: ServeConfig) -> None:
+    """Serve until SIGTERM or SIGINT. Raises TgiAutoRoundError where the server cannot start."""
+    logs.set_up(as_json=config.json_output)
+    if config.env:
+        logger.info("%s", _versions())
+    listener = bind(config.hostname, config.port)
+    source = find_model(config)
+    engine, tokenizer, _ = build_engine(_engine_config(config, source.path))
+    _use_tokenizer_config(tokenizer, config.tokenizer_config_path)
+    metrics = Metrics(engine.limits)
+    engine.observer = metrics
+    engine.start()
+    bridge = Bridge(engine, config.max_concurrent_requests, metrics)
+    prompts = Prompts(tokenizer, config.validation_workers)
+    context = ServerContext(
+        info=_info(config, source, engine.limits),
+        prompts=prompts,
+        bridge=bridge,
+        infer=Infer(Validator(config, engine.limits, prompts), bridge, metrics),
+        metrics=metrics,
+        compute_type=os.environ.get("COMPUTE_TYPE", "cpu"),
+        returns_full_text=source.pipeline_tag in (None, "text-generation"),
+    )
+    app = create_app(context, config, on_shutdown=engine.stop)
+    _serve(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=config.graceful_termination_timeout,
+        ),
+        listener,
+    )
+
+
+def bind(hostname: str, port: int) -> socket.socket:
+    """Take the port, before the long work of loading a model. Raises ConfigError where that fails."""
+    address = hostname if _is_ip_address(hostname) else ANY_ADDRESS
+    if address != hostname:
+        logger.warning("Invalid hostname %s, defaulting to %s", hostname, ANY_ADDRESS)
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = "is taken by another program" if _is_taken(error) else f"cannot be used: {error}"
+        raise ConfigError(f"port {port} of {address} {reason}; choose another with --port") from error
+    return listener
+
+
+def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
+    # uvicorn raises a signal again once it has shut down; without a handler it would end this process
+    # by that signal instead of with exit code 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    host, port = listener.getsockname()[:2]
+    logger.info("Connected: http://%s:%d", host, port)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _engine_config(config: ServeConfig, path: Path) -> EngineConfig:
+    return EngineConfig(
+        model_dir=path,
+        quantize=config.quantize,
+        dtype=config.dtype,
+        cpu_compute="fp32" if config.cpu_compute == "fp32" else "int8",
+        max_input_tokens=config.max_input_tokens,
+        max_total_tokens=config.max_total_tokens,
+        max_batch_prefill_tokens=config.max_batch_prefill_tokens,
+        max_batch_total_tokens=config.max_batch_total_tokens,
+        max_batch_size=config.max_batch_size,
+        kv_cache_bytes=bytes_of(config.kv_cache_memory) if config.kv_cache_memory else None,
+        trust_remote_code=config.trust_remote_code,
+        threads=config.threads,
+    )
+
+
+def _info(config: ServeConfig, source: ModelSource, limits: EngineLimits) -> Info:
+    return Info(
+        model_id=str(config.model_id),
+        model_sha=source.sha,
+        model_pipeline_tag=source.pipeline_tag,
+        max_concurrent_requests=config.max_concurrent_requests,
+        max_best_of=config.max_best_of,
+        max_stop_sequences=config.max_stop_sequences,
+        max_input_tokens=limits.max_input_tokens,
+        max_total_tokens=limits.max_total_tokens,
+        validation_workers=config.validation_workers,
+        max_client_batch_size=config.max_client_batch_size,
+        router="tgi-autoround",
+        version=__version__,
+        sha=None,
+        docker_label=os.environ.get("DOCKER_LABEL"),
+    )
+
+
+def _use_tokenizer_config(tokenizer: PreTrainedTokenizerBase, path: str | None) -> None:
+    """Take the chat template from another tokenizer_config.json."""
+    if path is None:
+        return
+    try:
+        fields: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--tokenizer-config-path {path} cannot be read: {error}") from error
+    if "chat_template" not in fields:
+        raise ConfigError(f"--tokenizer-config-path {path} has no chat_template")
+    tokenizer.chat_template = fields["chat_template"]
+
+
+def _is_ip_address(hostname: str) -> bool:
+    try:
+        ipaddress.ip_address(hostname)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_taken(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+
+
+def _versions() -> dict[str, str]:
+    import torch
+    import transformers
+
+    return {
+        "tgi-autoround": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

@@ -1,0 +1,1 @@
+"""TGI's JSON, under TGI's schema names."""

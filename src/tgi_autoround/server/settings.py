@@ -1,0 +1,141 @@
+"""Every option of `serve`: TGI's launcher options under TGI's names, each also an environment variable, and ours.
+
+One field is one option: its name gives the flag (`--max-input-tokens`) and the variable (`MAX_INPUT_TOKENS`).
+An option that cannot mean anything on this engine is accepted at its neutral values only, and refused in a
+sentence otherwise: nothing a user asks for is dropped in silence.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tgi_autoround.errors import ConfigError
+
+OWN_VARIABLES_PREFIX = "TGI_AUTOROUND_"
+QUANTIZE_METHODS = {"auto-round": "auto-round", "autoround": "auto-round", "none": None}
+BYTE_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def option(default: Any, text: str, *, own: bool = False) -> Any:
+    """Declare an option that works; `own` marks those TGI does not have."""
+    return dataclasses.field(default=default, metadata={"help": text, "own": own})
+
+
+def neutral(default: Any, because: str, *others: Any) -> Any:
+    """Declare an option of TGI's that is accepted only as `default` or one of `others`."""
+    metadata = {"help": f"Accepted for TGI's sake: {because}.", "neutral": (default, *others), "because": because}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """What `tgi-autoround serve` was asked to do. Lengths are in tokens, times in seconds, sizes in bytes."""
+
+    model_id: str | None = option(None, "Directory of a checkpoint, or the id of one on the Hugging Face hub.")
+    revision: str | None = option(None, "Branch, tag or commit of the model on the hub.")
+    quantize: str | None = option(None, "auto-round (or autoround), or none; the default asks the checkpoint.")
+    dtype: str | None = option(None, "float16, bfloat16 or float32; the default suits the device.")
+    trust_remote_code: bool = option(False, "Allow code from the model's repository to run.")
+    hostname: str = option("0.0.0.0", "Address to listen on.")
+    port: int = option(3000, "Port to listen on.")
+    max_concurrent_requests: int = option(128, "Requests in progress before others get 429.")
+    max_best_of: int = option(2, "Largest `best_of`.")
+    max_stop_sequences: int = option(4, "Most stop sequences of a request.")
+    max_top_n_tokens: int = option(5, "Largest `top_n_tokens`.")
+    max_input_tokens: int | None = option(None, "Longest prompt of a request.")
+    max_input_length: int | None = option(None, "TGI's older name of --max-input-tokens.")
+    max_total_tokens: int | None = option(None, "Longest prompt plus output of a request.")
+    max_batch_prefill_tokens: int | None = option(None, "Prompt tokens of one prefill step.")
+    max_batch_total_tokens: int | None = option(None, "Tokens of all requests in the batch together.")
+    max_batch_size: int | None = option(None, "Requests in the batch.")
+    max_client_batch_size: int = option(4, "Most prompts of one /v1/completions request.")
+    validation_workers: int = option(2, "Threads that tokenize prompts.")
+    payload_limit: int = option(2_000_000, "Largest request body in bytes.")
+    api_key: str | None = option(None, "Require `Authorization: Bearer KEY` where TGI does.")
+    cors_allow_origin: tuple[str, ...] = option((), "Origin a browser may call from; may be repeated. Default: any.")
+    tokenizer_config_path: str | None = option(None, "A tokenizer_config.json whose chat template is used.")
+    disable_grammar_support: bool = option(False, "Refuse grammars.")
+    huggingface_hub_cache: str | None = option(None, "Where downloads from the hub are kept.")
+    json_output: bool = option(False, "Log one JSON object a line.")
+    env: bool = option(False, "Log the versions of what runs here.")
+    graceful_termination_timeout: int = option(90, "Seconds that running requests get after SIGTERM.")
+    cpu_compute: str = option("int8", "Activations of the CPU kernels: int8 (fast) or fp32 (exact).", own=True)
+    kv_cache_memory: str | None = option(None, "Memory of the KV cache, such as 2GiB.", own=True)
+    threads: int | None = option(None, "CPU threads of the engine.", own=True)
+
+    sharded: str | None = neutral(None, "one process serves the model", "false")
+    num_shard: int | None = neutral(None, "one process serves the model", 1)
+    speculate: int | None = neutral(None, "speculation is not implemented", 0)
+    kv_cache_dtype: str | None = neutral(None, "the KV cache has the type of the computation")
+    waiting_served_ratio: float = neutral(0.3, "waiting requests join the batch at the next step")
+    max_waiting_tokens: int = neutral(20, "waiting requests join the batch at the next step")
+    cuda_graphs: str | None = neutral(None, "this engine captures no CUDA graphs", "0")
+    weights_cache_override: str | None = neutral(None, "--huggingface-hub-cache says where weights are kept")
+    disable_custom_kernels: bool = neutral(False, "quantized layers need their kernels")
+    cuda_memory_fraction: float = neutral(1.0, "--kv-cache-memory bounds the memory")
+    rope_scaling: str | None = neutral(None, "the checkpoint's own rope settings are used")
+    rope_factor: float | None = neutral(None, "the checkpoint's own rope settings are used")
+    otlp_endpoint: str | None = neutral(None, "traces are not exported")
+    watermark_gamma: float | None = neutral(None, "watermarks are not implemented")
+    watermark_delta: float | None = neutral(None, "watermarks are not implemented")
+    ngrok: bool = neutral(False, "no tunnel is opened")
+    ngrok_authtoken: str | None = neutral(None, "no tunnel is opened")
+    ngrok_edge: str | None = neutral(None, "no tunnel is opened")
+    lora_adapters: str | None = neutral(None, "LoRA adapters are not implemented")
+    enable_prefill_logprobs: bool = neutral(False, "logprobs of the prompt are not implemented")
+
+    prometheus_port: str = option("9000", "Any value: metrics are at /metrics of --port, as in TGI 3.3.")
+    shard_uds_path: str = option("/tmp/text-generation-server", "Any value: there are no shards to talk to.")
+    master_addr: str = option("localhost", "Any value: there are no shards to talk to.")
+    master_port: str = option("29500", "Any value: there are no shards to talk to.")
+    otlp_service_name: str = option("text-generation-inference.router", "Any value: traces are not exported.")
+    usage_stats: str = option("on", "Any value: nothing is ever sent.")
+
+
+def checked(config: ServeConfig) -> ServeConfig:
+    """Return `config` with spellings unified, or raise ConfigError saying which option is wrong and why."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value not in field.metadata.get("neutral", (value,)):
+            raise ConfigError(f"{flag(field.name)} {value} has no meaning here: {field.metadata['because']}")
+    _check_choice("quantize", config.quantize, QUANTIZE_METHODS)
+    _check_choice("dtype", config.dtype, ("float16", "bfloat16", "float32"))
+    _check_choice("cpu_compute", config.cpu_compute, ("int8", "fp32"))
+    _check_token_limits(config)
+    if not config.model_id:
+        raise ConfigError("no model: give --model-id (or MODEL_ID) a directory or a hub id")
+    return dataclasses.replace(
+        config,
+        quantize=QUANTIZE_METHODS[config.quantize] if config.quantize else None,
+        max_input_tokens=config.max_input_tokens or config.max_input_length,
+        cors_allow_origin=tuple(config.cors_allow_origin),
+    )
+
+
+def flag(field_name: str) -> str:
+    """The command line's spelling of an option."""
+    return "--" + field_name.replace("_", "-")
+
+
+def bytes_of(size: str) -> int:
+    """Read a size such as 512MiB, 2G or 1000000 as bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?)B?", size.strip().upper())
+    if not match or match[2] not in BYTE_UNITS:
+        raise ConfigError(f"--kv-cache-memory {size} is not a size; write it as 512MiB or 2GiB")
+    return int(float(match[1]) * BYTE_UNITS[match[2]])
+
+
+def _check_choice(name: str, value: str | None, choices: Any) -> None:
+    if value is not None and value not in choices:
+        raise ConfigError(f"{flag(name)} {value} is not served here; choose one of {', '.join(choices)}")
+
+
+def _check_token_limits(config: ServeConfig) -> None:
+    if config.max_input_tokens and config.max_input_length:
+        raise ConfigError("--max-input-tokens and --max-input-length are one option; give only the first")
+    max_input_tokens = config.max_input_tokens or config.max_input_length
+    if max_input_tokens and config.max_total_tokens and max_input_tokens >= config.max_total_tokens:
+        raise ConfigError(
+            f"`max_input_tokens`({max_input_tokens}) must be < `max_total_tokens`({config.max_total_tokens})"
+        )
