@@ -1,0 +1,55 @@
+"""Twenty seconds of load from Locust, and its figures as a table."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from console import Problem
+from paths import ROOT
+
+USERS = 4
+DURATION_S = 20
+
+
+@dataclass(frozen=True)
+class LoadRun:
+    figures: dict[str, Any]
+    html_report: Path
+
+
+def run_load_test(bin_folder: Path, url: str, folder: Path) -> LoadRun:
+    """Run the first scenario against `url`; its report, summary, records and log are left in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summary, html_report, log = folder / "summary.json", folder / "report.html", folder / "locust.log"
+    summary.unlink(missing_ok=True)
+    command = [str(bin_folder / "locust"), "--locustfile", str(ROOT / "loadtest/locustfile.py"), "--headless"]
+    command += ["--users", str(USERS), "--spawn-rate", str(USERS), "--run-time", f"{DURATION_S}s"]
+    command += ["--stop-timeout", "30", "--host", url, "--html", str(html_report)]
+    command += ["--records", str(folder / "records.jsonl"), "--summary", str(summary)]
+    with log.open("wb") as output:
+        subprocess.run(command, stdout=output, stderr=output, check=False)
+    if not summary.exists():
+        raise Problem(f"The load test did not finish; its log is {log}.")
+    return LoadRun(json.loads(summary.read_text(encoding="utf-8")), html_report)
+
+
+def summary_table(figures: dict[str, Any], original_bytes: int | None, quantized_bytes: int) -> str:
+    size = f"{quantized_bytes / 1e6:.1f} MB"
+    rows = [
+        ("Requests", f"{figures['requests']} ({figures['failures']} failed)"),
+        ("Output tokens/s", f"{figures['output_tokens_per_s']:.1f}"),
+        ("Time to first token", _percentiles(figures["ttft_s"])),
+        ("Between tokens", _percentiles(figures["itl_s"])),
+        ("Whole answer", _percentiles(figures["e2e_s"])),
+        ("Weights", f"{original_bytes / 1e6:.1f} MB before, {size} after" if original_bytes else f"{size} after"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def _percentiles(distribution: dict[str, float]) -> str:
+    if not distribution["count"]:
+        return "none measured"
+    return "   ".join(f"{name} {distribution[name] * 1000:7.1f} ms" for name in ("p50", "p90", "p99"))
