@@ -17,14 +17,16 @@ The nibbles of an AWQ word, lowest first, hold columns 0 2 4 6 1 3 5 7 of its ei
 """
 
 import torch
+from torch.nn.functional import pad
 
 CODES_PER_BLOCK = 32
 AWQ_COLUMN_OF_NIBBLE = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
 def unpack_stream(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """Return the codes streamed along dim 0: int32 [R*bits/32, C] -> uint8 [R, C]."""
-    blocks = words.reshape(-1, bits, words.shape[1])
+    """Return the codes streamed along dim 0: int32 [R*bits/32, C] -> uint8 [R, C]; a last short block is allowed."""
+    rows = words.shape[0] * 32 // bits
+    blocks = pad(words, (0, 0, 0, -words.shape[0] % bits)).reshape(-1, bits, words.shape[1])
     codes = torch.empty(blocks.shape[0], CODES_PER_BLOCK, words.shape[1], dtype=torch.uint8, device=words.device)
     mask = (1 << bits) - 1
     for index in range(CODES_PER_BLOCK):
@@ -34,12 +36,14 @@ def unpack_stream(words: torch.Tensor, bits: int) -> torch.Tensor:
         if bits_in_word < bits:
             value = (value & ((1 << bits_in_word) - 1)) | (blocks[:, word + 1] << bits_in_word)
         codes[:, index] = value & mask
-    return codes.reshape(-1, words.shape[1])
+    return codes.reshape(-1, words.shape[1])[:rows]
 
 
 def pack_stream(codes: torch.Tensor, bits: int) -> torch.Tensor:
-    """Return the inverse of `unpack_stream`: uint8 [R, C] with R % 32 == 0 -> int32 [R*bits/32, C]."""
-    blocks = codes.to(torch.int64).reshape(-1, CODES_PER_BLOCK, codes.shape[1])
+    """Return the inverse of `unpack_stream`: uint8 [R, C] with R * bits a multiple of 32 -> int32 [R*bits/32, C]."""
+    rows = codes.shape[0] * bits // 32
+    blocks = pad(codes.to(torch.int64), (0, 0, 0, -codes.shape[0] % CODES_PER_BLOCK))
+    blocks = blocks.reshape(-1, CODES_PER_BLOCK, codes.shape[1])
     words = torch.zeros(blocks.shape[0], bits, codes.shape[1], dtype=torch.int64, device=codes.device)
     for index in range(CODES_PER_BLOCK):
         word, shift = divmod(index * bits, 32)
@@ -47,7 +51,7 @@ def pack_stream(codes: torch.Tensor, bits: int) -> torch.Tensor:
         words[:, word] |= value & 0xFFFFFFFF
         if shift + bits > 32:
             words[:, word + 1] |= value >> 32
-    return words.to(torch.int32).reshape(-1, codes.shape[1])
+    return words.to(torch.int32).reshape(-1, codes.shape[1])[:rows]
 
 
 def unpack_awq(words: torch.Tensor) -> torch.Tensor:

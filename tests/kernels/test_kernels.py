@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from tests.decoder import decode_layer
+from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme, packing
+from tgi_autoround.checkpoint.normal_form import unpack
+from tgi_autoround.errors import UnsupportedError
+from tgi_autoround.kernels import KERNELS, Kernel, ReferenceKernel, select
+
+CPU = torch.device("cpu")
+EVERY_KERNEL = (*KERNELS, ReferenceKernel())
+BOUND = {True: 1e-5, False: 1.5e-2}
+"""Relative L2 error: fp32 arithmetic, and activations rounded to 8 bits."""
+SHAPES = [(256, 96, 32), (256, 64, -1), (512, 256, 128), (128, 32, 64), (352, 64, 128)]
+SCHEMES = [
+    *((bits, sym, Packing.GPTQ) for bits in (2, 3, 4, 8) for sym in (True, False)),
+    (4, True, Packing.AWQ),
+    (4, False, Packing.AWQ),
+]
+
+
+def make_layer(bits: int, sym: bool, layout: Packing, shape: tuple[int, int, int], *, bias: bool) -> NormalForm:
+    """A random layer, packed and read back, with an oracle's weight checked against it."""
+    in_features, out_features, group_size = shape
+    random = torch.Generator().manual_seed(hash((bits, sym, shape)) % 2**31)
+    spec = LayerSpec("layer", QuantScheme(bits, group_size, sym, layout), in_features, out_features, bias)
+    codes = torch.randint(0, 1 << bits, (in_features, out_features), generator=random).to(torch.uint8)
+    zeros = torch.randint(1, 1 << bits, (spec.num_groups, out_features), generator=random)
+    if sym:
+        zeros = torch.full_like(zeros, 1 << (bits - 1))
+    scales = (torch.randn(spec.num_groups, out_features, generator=random) * 0.02).half()
+    if layout is Packing.AWQ:
+        qweight, qzeros = packing.pack_awq(codes), packing.pack_awq(zeros)
+    else:
+        qweight = packing.pack_stream(codes, bits)
+        qzeros = packing.pack_stream((zeros - 1).t().contiguous(), bits).t().contiguous()
+    offset = torch.randn(out_features, generator=random).half() if bias else None
+    weight = unpack(spec, qweight, qzeros, scales, offset)
+    tensors = {"qweight": qweight.numpy(), "qzeros": qzeros.numpy(), "scales": scales.numpy()}
+    layout_name = "awq" if layout is Packing.AWQ else "gptq"
+    oracle = decode_layer(tensors, bits=bits, group_size=group_size, packing=layout_name)
+    assert torch.equal(weight.dequantize(), torch.from_numpy(oracle["weight"]))
+    return weight
+
+
+@pytest.mark.parametrize("kernel", EVERY_KERNEL, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("rows", [1, 7])
+def test_every_kernel_agrees_with_float64_on_the_decoded_weight(
+    kernel: Kernel, scheme: tuple[int, bool, Packing], shape: tuple[int, int, int], rows: int
+) -> None:
+    weight = make_layer(*scheme, shape, bias=rows == 7)
+    if kernel.supports(weight.spec, CPU, torch.float32) is not None:
+        assert kernel.name.startswith("cpu-ark")
+        return
+    x = torch.randn(rows, weight.spec.in_features, generator=torch.Generator().manual_seed(rows))
+    expected = x.double() @ weight.dequantize().double().t()
+    if weight.bias is not None:
+        expected += weight.bias.double()
+    y = kernel.forward(x, kernel.prepare(weight, CPU, torch.float32), weight.spec)
+    assert y.dtype == x.dtype
+    assert (y - expected).norm() / expected.norm() < BOUND[kernel.exact]
+
+
+def test_fp32_compute_gives_a_row_the_same_bits_in_every_batch() -> None:
+    weight = make_layer(4, True, Packing.GPTQ, (512, 256, 128), bias=False)
+    kernel = select(weight.spec, CPU, torch.float32, exact=True)
+    buffers = kernel.prepare(weight, CPU, torch.float32)
+    x = torch.randn(33, 512, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([kernel.forward(row[None], buffers, weight.spec) for row in x])
+    assert torch.equal(kernel.forward(x, buffers, weight.spec), alone)
+
+
+def test_the_first_kernel_that_takes_a_layer_is_selected() -> None:
+    weight = make_layer(4, True, Packing.GPTQ, (512, 256, 128), bias=False)
+    assert select(weight.spec, CPU, torch.float32).name == "cpu-ark-int8"
+    assert select(weight.spec, CPU, torch.float32, exact=True).name == "cpu-ark-fp32"
+
+
+def test_a_group_size_that_does_not_divide_falls_to_the_dequantized_kernel() -> None:
+    weight = make_layer(4, True, Packing.GPTQ, (352, 64, 128), bias=False)
+    assert select(weight.spec, CPU, torch.float32).name == "dequantized"
+
+
+def test_a_layer_that_no_kernel_takes_is_refused_with_every_reason() -> None:
+    weight = make_layer(4, True, Packing.GPTQ, (352, 64, 128), bias=False)
+    with pytest.raises(UnsupportedError, match=r"cpu-ark-int8: group size 128 .*; cpu-ark-fp32: group size 128"):
+        select(weight.spec, CPU, torch.float32, kernels=KERNELS[:2])
