@@ -1,0 +1,128 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Quantized
+from tests.engine.harness import Answer, ask, ask_all, start_engine
+from tgi_autoround.engine import Engine, EngineConfig, FinishReason, Request, SamplingParams, build_engine
+from tgi_autoround.errors import CheckpointError, ConfigError, EngineError
+
+PROMPT = list(range(3, 40))
+
+
+@pytest.fixture(scope="module")
+def engine(quantized: Quantized) -> Iterator[Engine]:
+    engine = start_engine(quantized(bits=4), cpu_compute="fp32", max_batch_size=4, max_total_tokens=512)
+    yield engine
+    engine.stop()
+
+
+def test_the_same_seed_gives_the_same_tokens_alone_and_in_a_batch(engine: Engine) -> None:
+    params = SamplingParams(max_new_tokens=20, do_sample=True, temperature=1.3, top_p=0.95, seed=7)
+    alone = ask_all(engine, [(PROMPT, params)])[0]
+    crowd = [(PROMPT[:n], SamplingParams(max_new_tokens=30, do_sample=True, seed=n)) for n in (5, 11, 20)]
+    together = ask_all(engine, [*crowd, (PROMPT, params)])[-1]
+    assert alone.token_ids == together.token_ids
+
+
+def test_another_seed_gives_other_tokens(engine: Engine) -> None:
+    texts = [ask(engine, PROMPT, max_new_tokens=20, do_sample=True, temperature=1.5, seed=seed) for seed in (1, 2)]
+    assert texts[0].token_ids != texts[1].token_ids
+
+
+def test_max_new_tokens_ends_with_length_and_exactly_so_many_tokens(engine: Engine) -> None:
+    answer = ask(engine, PROMPT, max_new_tokens=9)
+    assert (answer.finish.reason, answer.finish.generated_tokens, len(answer.outputs)) == (FinishReason.LENGTH, 9, 9)
+
+
+def test_a_stop_sequence_ends_the_text_and_stays_in_it(engine: Engine) -> None:
+    free = ask(engine, PROMPT, max_new_tokens=20)
+    stop = next(output.token.text for output in free.outputs[3:] if output.token.text.strip())
+    answer = ask(engine, PROMPT, max_new_tokens=20, stop=(stop,))
+    assert answer.finish.reason is FinishReason.STOP_SEQUENCE
+    assert answer.finish.generated_text.endswith(stop)
+    assert answer.token_ids == free.token_ids[: len(answer.token_ids)]
+
+
+def test_the_text_of_the_tokens_is_the_generated_text(engine: Engine) -> None:
+    answer = ask(engine, PROMPT, max_new_tokens=60, do_sample=True, temperature=2.0, seed=3)
+    streamed = "".join(output.token.text for output in answer.outputs if not output.token.special)
+    assert answer.finish.generated_text.startswith(streamed)
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(output.token.text[-1:] for output in answer.outputs)
+
+
+def test_a_repetition_penalty_changes_what_greedy_takes(engine: Engine) -> None:
+    plain = ask(engine, PROMPT, max_new_tokens=30)
+    penalized = ask(engine, PROMPT, max_new_tokens=30, repetition_penalty=1.8)
+    assert len(set(penalized.token_ids)) > len(set(plain.token_ids))
+
+
+def test_a_cancelled_request_leaves_and_the_others_go_on(engine: Engine) -> None:
+    gone, stays = Answer(), Answer()
+    request = Request(PROMPT, SamplingParams(max_new_tokens=400))
+    engine.submit(request, gone)
+    engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=50)), stays)
+    while not gone.outputs:
+        time.sleep(0.001)
+    engine.cancel(request)
+    seen = len(gone.outputs)
+    assert stays.ended.wait(60)
+    assert not gone.ended.is_set()
+    assert len(gone.outputs) <= seen + 1
+
+
+def test_more_requests_than_slots_are_all_answered(engine: Engine) -> None:
+    answers = ask_all(engine, [(PROMPT[: 5 + n], SamplingParams(max_new_tokens=5 + n)) for n in range(20)])
+    assert [answer.finish.generated_tokens for answer in answers] == [5 + n for n in range(20)]
+
+
+def test_a_request_over_the_limits_is_refused(engine: Engine) -> None:
+    with pytest.raises(EngineError, match="does not fit max_total_tokens 512"):
+        engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=512)), Answer())
+
+
+def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(_plan: object) -> None:
+        raise RuntimeError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._runner, "step", explode)
+        failed = ask(engine, PROMPT, max_new_tokens=5)
+    assert failed.failure is not None
+    assert "see the server's log" in failed.failure.message
+    assert ask(engine, PROMPT, max_new_tokens=5).finish.generated_tokens == 5
+
+
+def test_stop_drains_what_is_running(quantized: Quantized) -> None:
+    engine = start_engine(quantized(bits=4), max_total_tokens=512)
+    answer = Answer()
+    engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=100)), answer)
+    engine.stop(drain_s=60)
+    assert answer.finish.generated_tokens == 100
+    with pytest.raises(EngineError, match="stopped"):
+        engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=1)), Answer())
+
+
+def test_stop_without_drain_fails_what_is_running(quantized: Quantized) -> None:
+    engine = start_engine(quantized(bits=4))
+    answer = Answer()
+    engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=1900)), answer)
+    engine.stop()
+    assert answer.failure is not None
+    assert "shutting down" in answer.failure.message
+
+
+def test_quantize_is_refused_for_a_floating_point_model(tiny_llama: Path) -> None:
+    with pytest.raises(ConfigError, match="tgi-autoround quantize"):
+        build_engine(EngineConfig(tiny_llama, quantize="auto-round"))
+
+
+def test_a_model_without_tokenizer_is_refused(quantized: Quantized, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(quantized(bits=4) / name)
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        build_engine(EngineConfig(tmp_path))
