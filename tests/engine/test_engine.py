@@ -97,6 +97,15 @@ def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(
     assert ask(engine, PROMPT, max_new_tokens=5).finish.generated_tokens == 5
 
 
+def test_a_receiver_that_raises_does_not_take_the_engine_down(engine: Engine) -> None:
+    def explode(_event: object) -> None:
+        raise RuntimeError("injected")
+
+    engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=5)), explode)
+    assert ask(engine, PROMPT, max_new_tokens=5).finish.generated_tokens == 5
+    assert engine.healthy()
+
+
 def test_stop_drains_what_is_running(quantized: Quantized) -> None:
     engine = start_engine(quantized(bits=4), max_total_tokens=512)
     answer = Answer()

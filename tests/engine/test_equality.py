@@ -26,7 +26,7 @@ def test_fp32_greedy_equals_generate_for_every_batch_composition(
         max_batch_prefill_tokens=max_batch_prefill_tokens,
         max_batch_size=max_batch_size,
     )
-    requests = random_requests(VOCABULARY, count=24, seed=max_batch_prefill_tokens)
+    requests = random_requests(VOCABULARY, count=16, seed=max_batch_prefill_tokens)
     answers = ask_all(engine, [(ids, SamplingParams(tokens)) for ids, tokens in requests], max_pause_s=0.01)
     engine.stop()
     for (prompt_ids, tokens), answer in zip(requests, answers, strict=True):

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tgi_autoround.engine import attention
 from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
 from tgi_autoround.engine.engine import Engine
 from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
+from tgi_autoround.engine.memory import available_bytes
 from tgi_autoround.engine.runner import ModelRunner
 from tgi_autoround.engine.scheduler import Scheduler
 from tgi_autoround.errors import CheckpointError, ConfigError, UnsupportedError
@@ -46,7 +46,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
     _check_rope(model.config)
     attention.install(model)
     per_token = bytes_per_token(model.config, dtype)
-    limits = resolve_limits(config, position_count(model.config), per_token, _available_bytes(device))
+    limits = resolve_limits(config, position_count(model.config), per_token, available_bytes(device))
     cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, dtype, device)
     tokenizer = _load_tokenizer(config)
     logger.info("%s on %s in %s, %d bytes of cache a token", limits, device, dtype, per_token)
@@ -102,9 +102,3 @@ def _generation_config(model_dir: Path) -> dict[str, Any]:
         return {}
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return config
-
-
-def _available_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

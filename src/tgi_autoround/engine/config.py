@@ -13,6 +13,14 @@ DEFAULT_MAX_BATCH_SIZE = 64
 DEFAULT_STEP_TOKENS = 512
 """Prompt tokens computed in one step: more raises throughput, and the pause of streams while a prompt enters."""
 MEMORY_SHARE_FOR_CACHE = 0.25
+_COUNTS = (
+    "max_input_tokens",
+    "max_total_tokens",
+    "max_batch_prefill_tokens",
+    "max_batch_total_tokens",
+    "max_batch_size",
+    "kv_cache_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,10 @@ def resolve_limits(config: EngineConfig, positions: int, bytes_per_token: int, a
 
     Raises ConfigError where options contradict each other, the model or the memory.
     """
+    for name in _COUNTS:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1, or left out")
     total = config.max_total_tokens or min(positions, DEFAULT_MAX_TOTAL_TOKENS)
     longest_input = config.max_input_tokens or total - 1
     if total > positions:

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround.engine.config import EngineLimits
-from tgi_autoround.engine.request import Failure, OnEvent, Request, SamplingParams
+from tgi_autoround.engine.request import Failure, OnEvent, Output, Request, SamplingParams
 from tgi_autoround.engine.runner import ModelRunner
 from tgi_autoround.engine.sampling import choose_greedy
 from tgi_autoround.engine.scheduler import Plan, Scheduler
@@ -54,11 +54,12 @@ class Engine:
         self._inbox: deque[Sequence] = deque()
         self._wake = threading.Event()
         self._idle = threading.Event()
+        self._submitting = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Run one request of the longest kind of work through the model, then take requests.
+        """Run a short request through the model, then take requests.
 
         Raises UnsupportedError where the model's code needs what the engine does not do.
         """
@@ -73,10 +74,12 @@ class Engine:
                 f"a prompt of {len(request.prompt_ids)} tokens with max_new_tokens {request.params.max_new_tokens} "
                 f"does not fit max_total_tokens {self.limits.max_total_tokens}"
             )
-        if self._stopping or not self._thread.is_alive():
-            raise EngineError("the engine has stopped")
-        self._inbox.append(Sequence.of(request, on_event, self._tokenizer))
-        self._idle.clear()
+        sequence = Sequence.of(request, on_event, self._tokenizer)
+        with self._submitting:
+            if self._stopping or not self._thread.is_alive():
+                raise EngineError("the engine has stopped")
+            self._inbox.append(sequence)
+            self._idle.clear()
         self._wake.set()
 
     def cancel(self, request: Request) -> None:
@@ -91,7 +94,8 @@ class Engine:
     def stop(self, drain_s: float = 0.0) -> None:
         """Give running requests up to `drain_s` seconds, fail what is left, end the thread."""
         self._idle.wait(drain_s)
-        self._stopping = True
+        with self._submitting:
+            self._stopping = True
         self._wake.set()
         self._thread.join()
 
@@ -112,9 +116,7 @@ class Engine:
             self._take_in()
             plan = self._scheduler.plan()
             if plan is None:
-                self._idle.set()
-                self._wake.wait()
-                self._wake.clear()
+                self._rest()
                 continue
             try:
                 self._step(plan)
@@ -123,6 +125,14 @@ class Engine:
                 self._fail(plan.sequences, "the model failed on this batch; see the server's log")
         self._take_in()
         self._fail((*self._scheduler.running, *self._scheduler.waiting), "the server is shutting down")
+
+    def _rest(self) -> None:
+        """Wait for work. A submission sets `wake` after it has cleared `idle`, so neither is missed."""
+        with self._submitting:
+            if not self._inbox:
+                self._idle.set()
+        self._wake.wait()
+        self._wake.clear()
 
     def _take_in(self) -> None:
         while self._inbox:
@@ -156,13 +166,22 @@ class Engine:
         if output.finish is not None:
             self._scheduler.remove(sequence)
         if not sequence.request.cancelled:
-            sequence.on_event(output)
+            _deliver(sequence, output)
 
     def _fail(self, sequences: tuple[Sequence, ...], message: str) -> None:
         for sequence in sequences:
             if sequence in self._scheduler.running or sequence in self._scheduler.waiting:
                 self._scheduler.remove(sequence)
-                sequence.on_event(Failure(message))
+                _deliver(sequence, Failure(message))
+
+
+def _deliver(sequence: Sequence, event: Output | Failure) -> None:
+    """A receiver that fails must not take the engine, and so everyone else's requests, down with it."""
+    try:
+        sequence.on_event(event)
+    except Exception:
+        logger.exception("the receiver of a request's events failed; the request is dropped")
+        sequence.request.cancelled = True
 
 
 def _choose(sequences: list[Sequence], logits: torch.Tensor) -> list[tuple[int, float]]:
