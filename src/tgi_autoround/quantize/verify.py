@@ -10,8 +10,8 @@ with `x = w / s + z` and the clamp not enlarging distances,
 
 where a group needs `max - min` (asym, both with 0) or its largest magnitude (sym), and covers `s * (2^b - 1)` or
 `|s| * 2^(b-1)`. The first bound alone would let a step pass that is far too small, the second one a wrong order of
-codes; together they hold the decoded weight to the float weight. Round-to-nearest is the case without travel. The
-slack is for bfloat16, in which weights and scales may both have been rounded (2^-9 of a value each).
+codes; together they hold the decoded weight to the float weight. Round-to-nearest is the case without travel. Both get
+slack for the arithmetic, which may have been bfloat16's throughout.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,10 @@ from tgi_autoround.quantize.source import SourceModel
 if TYPE_CHECKING:
     import torch
 
-CODE_SLACK = 2.0**-8
-COVERAGE_SLACK = 2.0**-7
+# Roundings of 2^-8 each: a code sees its weight's and the quotient's, a group's step its extremes', their difference's
+# and the quotient's.
+CODE_SLACK = 2 * 2.0**-8
+COVERAGE_SLACK = 4 * 2.0**-8
 # auto-round keeps a step from vanishing: data_type/int.py, q_scale_thresh (0.16.1), rounded up in float16.
 SMALLEST_STEP = 1.1e-5
 # From this many iterations auto-round doubles its default learning rate for 2 and 3 bits:
