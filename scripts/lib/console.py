@@ -1,11 +1,14 @@
 """What the commands in scripts/ say while they work, and how they fail: with one sentence."""
 
+import errno
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+DISK_FULL = "The disk is full: free some space and run this again, it goes on where it stopped"
 
 _started_s = time.monotonic()
 
@@ -33,11 +36,19 @@ def run(main: Callable[[], int]) -> None:
     try:
         sys.exit(main())
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(problem))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"{DISK_FULL}.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _exit_for_signal(number: int, _frame: FrameType | None) -> None:

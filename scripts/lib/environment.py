@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from console import Problem, run, say, step
+from console import DISK_FULL, Problem, run, say, step
 from paths import LOCK, ROOT, WORK
 from pip_install import install
 from torch_source import TorchSource, choose_torch_source
@@ -99,7 +99,7 @@ def _venv_diagnosis(output: str) -> str:
             f"(Debian, Ubuntu: apt-get install python{sys.version_info.major}.{sys.version_info.minor}-venv)."
         )
     if "No space left on device" in output:
-        return "The disk is full: free some space and run this again."
+        return f"{DISK_FULL}."
     return f"Python could not make a virtual environment: {output.strip().splitlines()[-1]}"
 
 

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from console import Problem, say
+from console import DISK_FULL, Problem, say
 
 _SHOWN = ("Downloading ", "Using cached ", "Installing collected packages")
 _SHOWN_CHARACTERS = 80
@@ -29,7 +29,7 @@ def install(python: Path, arguments: Iterable[str], log: Path) -> None:
 def _diagnosis(output: list[str], log: Path) -> str:
     text = "".join(output)
     if "No space left on device" in text:
-        return f"The disk is full: free some space and run this again, it goes on where it stopped (log: {log})."
+        return f"{DISK_FULL} (log: {log})."
     if any(sign in text for sign in _NO_NETWORK):
         return f"No network: pip cannot reach the package index, check connection and proxy settings (log: {log})."
     errors = [line.strip() for line in output if line.startswith("ERROR:")]
