@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tgi_autoround.checkpoint.config import PACKING_OF_FORMAT
-from tgi_autoround.errors import QuantizeError
+from tgi_autoround.checkpoint.config import parse_quant_config
+from tgi_autoround.errors import QuantizeError, UnsupportedError
 from tgi_autoround.quantize.config import UNQUANTIZED_BITS, LayerScheme, QuantizeConfig
 from tgi_autoround.quantize.overrides import resolve_overrides
 from tgi_autoround.quantize.source import SourceModel
@@ -77,13 +77,19 @@ def _check_packing(plan: Plan, shapes: Mapping[str, tuple[int, int]]) -> None:
             f"no layer would be quantized: none has both sides divisible by {PACKED_FEATURES}, or --layer-config "
             "keeps them all in floating point"
         )
-    if plan.packing_format not in PACKING_OF_FORMAT:
-        raise QuantizeError(
-            f"auto-round would write these widths in its packing {plan.packing_format!r}, which this release does not "
-            f"serve; it serves {', '.join(PACKING_OF_FORMAT)}: choose --sym, or --asym with 4 bits in every layer"
-        )
+    for scheme in set(plan.quantized_layers.values()):
+        _check_served(scheme, plan.packing_format)
     for name, scheme in plan.quantized_layers.items():
         _check_layer(name, scheme, shapes[name][1], plan.packing_format)
+
+
+def _check_served(scheme: LayerScheme, packing_format: str) -> None:
+    """Ask the checkpoint reader: a file that it refuses could be neither verified nor served."""
+    fields = {"bits": scheme.bits, "group_size": scheme.group_size, "sym": scheme.sym, "data_type": "int"}
+    try:
+        parse_quant_config({"quant_method": "auto-round", "packing_format": packing_format, **fields})
+    except UnsupportedError as error:
+        raise QuantizeError(f"{scheme} would be written in a packing that is not served: {error}") from error
 
 
 def _check_layer(name: str, scheme: LayerScheme, in_features: int, packing_format: str) -> None:
