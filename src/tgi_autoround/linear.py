@@ -1,5 +1,7 @@
 """QLinear: the buffers of one quantized layer and the kernel that multiplies by them."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -15,11 +17,16 @@ class QLinear(nn.Module):
         self.spec = weight.spec
         self.kernel = kernel
         self.in_features, self.out_features = weight.spec.in_features, weight.spec.out_features
-        for name, tensor in kernel.prepare(weight, device, dtype).items():
+        order = weight.input_order
+        self.input_order: torch.Tensor | None
+        self.register_buffer("input_order", order.to(device) if order is not None else None, persistent=False)
+        for name, tensor in kernel.prepare(replace(weight, input_order=None), device, dtype).items():
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return `x @ weight + bias`: [..., in_features] -> [..., out_features], in x's dtype."""
+        if self.input_order is not None:
+            x = x.index_select(-1, self.input_order)
         return self.kernel.forward(x, self._buffers, self.spec)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme
 from tgi_autoround.checkpoint.normal_form import unpack
 from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels import KERNELS, Kernel, ReferenceKernel, select
+from tgi_autoround.linear import QLinear
 
 CPU = torch.device("cpu")
 EVERY_KERNEL = (*KERNELS, ReferenceKernel())
@@ -35,7 +36,7 @@ def make_layer(bits: int, sym: bool, layout: Packing, shape: tuple[int, int, int
         qweight = packing.pack_stream(codes, bits)
         qzeros = packing.pack_stream((zeros - 1).t().contiguous(), bits).t().contiguous()
     offset = torch.randn(out_features, generator=random).half() if bias else None
-    weight = unpack(spec, qweight, qzeros, scales, offset)
+    weight = unpack(spec, qweight, qzeros, scales, bias=offset)
     tensors = {"qweight": qweight.numpy(), "qzeros": qzeros.numpy(), "scales": scales.numpy()}
     layout_name = "awq" if layout is Packing.AWQ else "gptq"
     oracle = decode_layer(tensors, bits=bits, group_size=group_size, packing=layout_name)
@@ -87,3 +88,15 @@ def test_a_layer_that_no_kernel_takes_is_refused_with_every_reason() -> None:
     weight = make_layer(4, True, Packing.GPTQ, (352, 64, 128), bias=False)
     with pytest.raises(UnsupportedError, match=r"cpu-ark-int8: group size 128 .*; cpu-ark-fp32: group size 128"):
         select(weight.spec, CPU, torch.float32, kernels=KERNELS[:2])
+
+
+@pytest.mark.parametrize("kernel", EVERY_KERNEL, ids=lambda kernel: kernel.name)
+def test_act_order_multiplies_each_input_by_its_own_row(kernel: Kernel) -> None:
+    weight = make_layer(4, False, Packing.GPTQ, (512, 256, 128), bias=False)
+    shuffled = torch.randperm(512, generator=torch.Generator().manual_seed(0))
+    ordered = NormalForm(weight.spec, weight.codes, weight.zero_points, weight.scales, input_order=shuffled)
+    x = torch.randn(3, 512, generator=torch.Generator().manual_seed(1))
+    expected = x[:, shuffled].double() @ weight.dequantize().double().t()
+    layer = QLinear(ordered, kernel, CPU, torch.float32)
+    assert (layer(x) - expected).norm() / expected.norm() < BOUND[kernel.exact]
+    assert torch.equal(ordered.dequantize()[:, shuffled], weight.dequantize())

@@ -17,19 +17,24 @@ class NormalForm:
     zero_points: int16 [num_groups, out_features], true values (GPTQ's stored -1 is undone)
     scales: float16 [num_groups, out_features]; symmetric AutoRound scales may be negative
     bias: float16, bfloat16 or float32 [out_features], or None
+    input_order: int64 [in_features], or None where it is 0, 1, 2 ...: row k of codes multiplies input feature
+        input_order[k]. GPTQ's act-order (`desc_act`) scatters groups over the inputs; here rows are sorted by group.
     """
 
     spec: LayerSpec
     codes: torch.Tensor
     zero_points: torch.Tensor
     scales: torch.Tensor
-    bias: torch.Tensor | None
+    bias: torch.Tensor | None = None
+    input_order: torch.Tensor | None = None
 
     def dequantize(self) -> torch.Tensor:
         """Return the weight as torch.nn.Linear holds it: float32 [out_features, in_features]."""
         group_of = torch.arange(self.spec.in_features, device=self.codes.device) // self.spec.group_size
-        steps = self.codes.float() - self.zero_points.float()[group_of]
-        return (steps * self.scales.float()[group_of]).t().contiguous()
+        rows = (self.codes.float() - self.zero_points.float()[group_of]) * self.scales.float()[group_of]
+        if self.input_order is not None:
+            rows = torch.empty_like(rows).index_copy_(0, self.input_order, rows)
+        return rows.t().contiguous()
 
 
 def unpack(
@@ -37,30 +42,50 @@ def unpack(
     qweight: torch.Tensor,
     qzeros: torch.Tensor,
     scales: torch.Tensor,
-    bias: torch.Tensor | None,
+    *,
+    bias: torch.Tensor | None = None,
+    g_idx: torch.Tensor | None = None,
 ) -> NormalForm:
-    """Return the normal form of a layer's tensors as they lie in the file (shapes in `packing.py`)."""
+    """Return the normal form of a layer's tensors as they lie in the file (shapes in `packing.py`).
+
+    g_idx: int32 [in_features], the group of each input feature, where the file holds one.
+    Raises CheckpointError where values contradict the spec.
+    """
     bits = spec.scheme.bits
     if spec.scheme.packing is Packing.AWQ:
         codes, zeros = packing.unpack_awq(qweight), packing.unpack_awq(qzeros)
     else:
         codes = packing.unpack_stream(qweight, bits)
         zeros = packing.unpack_stream(qzeros.t().contiguous(), bits).t()
-    zero_points = zeros.to(torch.int16)
+    zero_points = zeros.to(torch.int16).contiguous()
     if spec.scheme.packing is Packing.GPTQ:
-        zero_points = zero_points + 1
-    weight = NormalForm(spec, codes, zero_points.contiguous(), scales, bias)
-    _check_values(weight)
-    return weight
+        zero_points += 1
+    order = _input_order(spec, g_idx) if g_idx is not None else None
+    if order is not None:
+        codes = codes[order]
+    _check_values(spec, zero_points, scales)
+    return NormalForm(spec, codes, zero_points, scales, bias, order)
 
 
-def _check_values(weight: NormalForm) -> None:
-    spec = weight.spec
-    if not torch.isfinite(weight.scales).all():
+def _input_order(spec: LayerSpec, g_idx: torch.Tensor) -> torch.Tensor | None:
+    consecutive = (torch.arange(spec.in_features, device=g_idx.device) // spec.group_size).to(g_idx.dtype)
+    if torch.equal(g_idx, consecutive):
+        return None
+    order = torch.argsort(g_idx, stable=True)
+    if not torch.equal(g_idx[order], consecutive):
+        raise CheckpointError(
+            f"layer {spec.name}: {spec}: g_idx does not put {spec.group_size} input features into each of "
+            f"{spec.num_groups} groups; the file is broken, quantize the model again"
+        )
+    return order
+
+
+def _check_values(spec: LayerSpec, zero_points: torch.Tensor, scales: torch.Tensor) -> None:
+    if not torch.isfinite(scales).all():
         raise CheckpointError(f"layer {spec.name}: {spec}: scales hold NaN or infinity; quantize the model again")
     middle = 1 << (spec.scheme.bits - 1)
-    if spec.scheme.sym and not (weight.zero_points == middle).all():
+    if spec.scheme.sym and not (zero_points == middle).all():
         raise CheckpointError(
             f"layer {spec.name}: the config says sym, whose zero points are all {middle}, but the file holds "
-            f"{int(weight.zero_points.min())}..{int(weight.zero_points.max())}; the packing or the config is wrong"
+            f"{int(zero_points.min())}..{int(zero_points.max())}; the packing or the config is wrong"
         )

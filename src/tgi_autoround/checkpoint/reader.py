@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from tgi_autoround.checkpoint.config import QuantConfig, parse_quant_config
+from tgi_autoround.checkpoint.config import parse_quant_config
 from tgi_autoround.checkpoint.normal_form import NormalForm, unpack
+from tgi_autoround.checkpoint.schemes import QuantConfig
 from tgi_autoround.checkpoint.spec import LayerSpec, Packing, QuantScheme
-from tgi_autoround.errors import CheckpointError, UnsupportedError
+from tgi_autoround.errors import CheckpointError
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -54,8 +55,11 @@ class Checkpoint:
         """Return a quantized layer in normal form, read and unpacked now, on the CPU."""
         spec = self.quantized_layers[name]
         qweight, qzeros, scales = (self.read_tensor(f"{name}.{part}") for part in QUANTIZED_TENSORS)
-        bias = self.read_tensor(f"{name}.bias") if spec.has_bias else None
-        return unpack(spec, qweight, qzeros, scales, bias)
+        bias, g_idx = (self._read_if_there(f"{name}.{part}") for part in ("bias", "g_idx"))
+        return unpack(spec, qweight, qzeros, scales, bias=bias, g_idx=g_idx)
+
+    def _read_if_there(self, name: str) -> torch.Tensor | None:
+        return self.read_tensor(name) if name in self.file_of else None
 
     def _layer_spec(self, name: str) -> LayerSpec:
         scheme = self.quant_config.scheme_of(name) if self.quant_config else None
@@ -68,11 +72,6 @@ class Checkpoint:
         spec = _spec_of_shapes(name, scheme, shapes, has_bias=f"{name}.bias" in self.file_of)
         if (dtypes["qweight"], dtypes["qzeros"], dtypes["scales"]) != ("I32", "I32", "F16"):
             raise CheckpointError(f"layer {name}: tensors of types {dtypes}; expected I32, I32 and F16")
-        if f"{name}.g_idx" in self.file_of:
-            raise UnsupportedError(
-                f"layer {name}: the file holds a g_idx; this release reads layers whose groups are consecutive. "
-                "Quantize again with format auto_round"
-            )
         return spec
 
     def _open(self, path: Path) -> Any:
@@ -101,7 +100,9 @@ def open_checkpoint(model_dir: Path) -> Checkpoint:
     """
     config = _read_json(model_dir / "config.json")
     raw = config.get("quantization_config")
-    checkpoint = Checkpoint(model_dir, config, parse_quant_config(raw) if raw else None, _tensor_files(model_dir))
+    checkpoint = Checkpoint(
+        model_dir, config, parse_quant_config(raw) if raw is not None else None, _tensor_files(model_dir)
+    )
     if checkpoint.quant_config and not checkpoint.quantized_layers:
         raise CheckpointError(
             f"{model_dir}: the config names a quantization, but no tensor is packed; "

@@ -1,0 +1,60 @@
+"""`quant_method: gptq`, as auto-round's format auto_gptq and GPTQModel write it -> QuantConfig.
+
+Mixed bits stand in `dynamic`: `"+:regex"` or `"regex"` with the fields that differ, `"-:regex"` for layers that stay
+in floating point; the first that matches from the start of a layer's name counts, as in vLLM's and GPTQModel's readers.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tgi_autoround.checkpoint.schemes import (
+    Override,
+    QuantConfig,
+    compile_pattern,
+    objects_in,
+    override_from,
+    scheme_from,
+    strings_in,
+)
+from tgi_autoround.checkpoint.spec import Packing, QuantScheme
+from tgi_autoround.errors import UnsupportedError
+
+PACKING_OF_CHECKPOINT_FORMAT = {None: Packing.GPTQ, "gptq": Packing.GPTQ, "gptq_v2": Packing.GPTQ_RAW}
+
+
+def parse(raw: Mapping[str, Any]) -> QuantConfig:
+    """Return the QuantConfig of a quantization_config in GPTQ's format."""
+    form = raw.get("checkpoint_format")
+    if not isinstance(form, str | None) or form not in PACKING_OF_CHECKPOINT_FORMAT:
+        raise UnsupportedError(
+            f"quantization_config.checkpoint_format is {form!r}; gptq and gptq_v2 are read. "
+            "Export the model again in one of them"
+        )
+    default = scheme_from({"sym": True, **raw}, PACKING_OF_CHECKPOINT_FORMAT[form], "quantization_config")
+    overrides = tuple(_override(default, *item) for item in objects_in(raw, "dynamic").items())
+    exact = {} if raw.get("lm_head") else {"lm_head": None}
+    return QuantConfig(default, exact, (*overrides, *_only(default, strings_in(raw, "modules_in_block_to_quantize"))))
+
+
+def _override(default: QuantScheme, name: str, fields: Any) -> Override:
+    where = f"quantization_config.dynamic[{name!r}]"
+    if name.startswith("-:"):
+        return Override(_from_start(name[2:], where), None)
+    return Override(_from_start(name.removeprefix("+:"), where), override_from(default, fields, where))
+
+
+def _only(default: QuantScheme, modules: tuple[str, ...]) -> tuple[Override, ...]:
+    """`modules_in_block_to_quantize` names the quantized linears by their path inside a block; all others are not."""
+    if not modules:
+        return ()
+    where = "quantization_config.modules_in_block_to_quantize"
+    endings = "|".join(re.escape(module) for module in modules)
+    return (
+        Override(compile_pattern(rf"(^|\.)({endings})$", where), default),
+        Override(compile_pattern("", where), None),
+    )
+
+
+def _from_start(pattern: str, where: str) -> re.Pattern[str]:
+    return compile_pattern(rf"\A(?:{pattern})", where)

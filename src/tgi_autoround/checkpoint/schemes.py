@@ -1,0 +1,114 @@
+"""Fields of a config -> a validated QuantScheme; shared by the readers of every `quant_method`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from tgi_autoround.checkpoint.spec import Packing, QuantScheme
+from tgi_autoround.errors import CheckpointError, UnsupportedError
+
+UNQUANTIZED_BITS = 16
+BITS_OF_PACKING = {
+    Packing.GPTQ: (2, 3, 4, 8),
+    Packing.GPTQ_RAW: (2, 3, 4, 5, 6, 7, 8),
+    Packing.AWQ: (4,),
+}
+_BLOCK_NUMBER = re.compile(r"\.\d+\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a config says of the layers that `pattern` finds; None: they stay in floating point."""
+
+    pattern: re.Pattern[str]
+    scheme: QuantScheme | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantConfig:
+    """The schemes of a checkpoint, whatever `quant_method` wrote it; None in `exact` means floating point."""
+
+    default: QuantScheme
+    exact: Mapping[str, QuantScheme | None]
+    overrides: tuple[Override, ...] = ()
+    blocks: tuple[str, ...] = ()
+    """Prefixes of the modules whose linears are quantized; empty where the config does not name them."""
+
+    def scheme_of(self, layer: str) -> QuantScheme | None:
+        """Return the scheme that the config gives a layer: an exact name wins over a pattern, both over the default."""
+        if layer in self.exact:
+            return self.exact[layer]
+        for override in self.overrides:
+            if override.pattern.search(layer):
+                return override.scheme
+        return self.default
+
+    def covers(self, layer: str) -> bool:
+        """Return whether the config's default reaches a layer: one in a numbered block, of the named ones if any."""
+        if self.blocks:
+            return any(layer.startswith(f"{block}.") for block in self.blocks)
+        return _BLOCK_NUMBER.search(layer) is not None
+
+
+def scheme_from(fields: Mapping[str, Any], packing: Packing, where: str) -> QuantScheme:
+    """Return the scheme of `bits`, `group_size`, `sym` and `data_type`; `where` names the place in error messages."""
+    bits, group_size, sym = fields.get("bits"), fields.get("group_size"), fields.get("sym")
+    served = BITS_OF_PACKING[packing]
+    if not _is_int(bits) or bits not in served:
+        raise UnsupportedError(
+            f"{where}.bits is {bits!r}; packing {packing.value} is read with {', '.join(map(str, served))} bits"
+        )
+    if fields.get("data_type", "int") != "int":
+        raise UnsupportedError(f"{where}.data_type is {fields['data_type']!r}; only 'int' weights are served")
+    if not _is_int(group_size) or not (0 < group_size < 2**31 or group_size == -1):
+        raise CheckpointError(f"{where}.group_size is {group_size!r}; it must be a positive number or -1")
+    if not isinstance(sym, bool):
+        raise CheckpointError(f"{where}.sym is {sym!r}; it must be true or false")
+    return QuantScheme(bits, group_size, sym, packing)
+
+
+def override_from(default: QuantScheme, fields: Any, where: str) -> QuantScheme | None:
+    """Return the default with an override's fields laid over it, or None where its bits say floating point."""
+    if not isinstance(fields, Mapping):
+        raise CheckpointError(f"{where} is {fields!r}; it must be an object")
+    bits = fields.get("bits", default.bits)
+    if _is_int(bits) and bits >= UNQUANTIZED_BITS:
+        return None
+    given = {name: fields[name] for name in ("bits", "group_size", "sym", "data_type") if fields.get(name) is not None}
+    inherited = {"bits": default.bits, "group_size": default.group_size, "sym": default.sym}
+    return scheme_from({**inherited, **given}, default.packing, where)
+
+
+def objects_in(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the object under `name`, {} where it is absent or null."""
+    value = raw.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"quantization_config.{name} is {value!r}; it must be an object")
+    return value
+
+
+def strings_in(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the strings of a list, of a list of lists, or of a comma-joined string under `name`."""
+    value = raw.get(name)
+    if value is None:
+        return ()
+    items = value.split(",") if isinstance(value, str) else value
+    flat = [part for item in items for part in (item if isinstance(item, list) else [item])]
+    if not all(isinstance(part, str) for part in flat):
+        raise CheckpointError(f"quantization_config.{name} is {value!r}; it must hold names")
+    return tuple(part.strip() for part in flat)
+
+
+def compile_pattern(pattern: str, where: str) -> re.Pattern[str]:
+    """Compile a config's regular expression. Raises CheckpointError that names where it stands."""
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise CheckpointError(f"{where} is neither a layer name nor a regular expression: {error}") from error
+
+
+def _is_int(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
