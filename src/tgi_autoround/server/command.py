@@ -6,16 +6,23 @@ from typing import Any
 
 import typer
 
+from tgi_autoround.server import logs
+from tgi_autoround.server.listener import bind
 from tgi_autoround.server.settings import OWN_VARIABLES_PREFIX, ServeConfig, checked, flag
 
 
 def serve(**options: Any) -> None:
     """Serve a model behind Text Generation Inference's HTTP API."""
     config = checked(ServeConfig(**options))
-    # Imported late: `--help` and a wrong option answer without loading torch.
+    logs.set_up(as_json=config.json_output)
+    listener = bind(config.hostname, config.port)
+    # Imported late: what is wrong with the options, the port or the model is said without loading torch.
+    from tgi_autoround.server.model_source import find_model
+
+    source = find_model(config)
     from tgi_autoround.server.run import run
 
-    run(config)
+    run(config, source, listener)
 
 
 def _parameter(field: "dataclasses.Field[Any]") -> inspect.Parameter:

@@ -12,3 +12,5 @@ GENERATION_ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorResponse, "description": "Model is overloaded"},
     500: {"model": ErrorResponse, "description": "Incomplete generation"},
 }
+
+VALIDATION_ERROR: dict[int | str, dict[str, Any]] = {422: GENERATION_ERRORS[422]}

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from tgi_autoround.server import headers
 from tgi_autoround.server.chat import ChatAnswers, prompt_of
 from tgi_autoround.server.context import Context, ServerContext
-from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG
+from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, VALIDATION_ERROR
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Prompt
 from tgi_autoround.server.prompts import simple_tokens
@@ -38,7 +38,7 @@ async def chat_completions(body: ChatRequest, request: Request, context: Context
     return json_response(answers.whole(answer), headers.of_answer(context.compute_type, prompt.text, answer.end))
 
 
-@open_router.post("/chat_tokenize", response_model=ChatTokenizeResponse)
+@open_router.post("/chat_tokenize", response_model=ChatTokenizeResponse, responses=VALIDATION_ERROR)
 async def chat_tokenize(body: ChatRequest, context: Context) -> Response:
     """Apply the chat template and tokenize the result."""
     text = prompt_of(body, context.prompts).text

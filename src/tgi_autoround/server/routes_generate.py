@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from tgi_autoround.server import headers
 from tgi_autoround.server.context import Context, ServerContext
-from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG
+from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, VALIDATION_ERROR
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Answer, Prompt, Step
 from tgi_autoround.server.prompts import simple_tokens
@@ -55,7 +55,7 @@ async def generate_stream(body: GenerateRequest, context: Context) -> Response:
     return _streamed(Prompt(body.inputs, body.parameters), context)
 
 
-@router.post("/tokenize", response_model=TokenizeResponse)
+@router.post("/tokenize", response_model=TokenizeResponse, responses=VALIDATION_ERROR)
 async def tokenize(body: GenerateRequest, context: Context) -> Response:
     """Tokenize `inputs`."""
     encoding = await context.prompts.encode(body.inputs, add_special_tokens=True)

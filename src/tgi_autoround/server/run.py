@@ -1,7 +1,5 @@
 """From options to a running server, and from SIGTERM to a clean end."""
 
-import errno
-import ipaddress
 import json
 import logging
 import os
@@ -17,13 +15,12 @@ from transformers import PreTrainedTokenizerBase
 from tgi_autoround import __version__
 from tgi_autoround.engine import EngineConfig, EngineLimits, build_engine
 from tgi_autoround.errors import ConfigError
-from tgi_autoround.server import logs
 from tgi_autoround.server.app import create_app
 from tgi_autoround.server.bridge import Bridge
 from tgi_autoround.server.context import ServerContext
 from tgi_autoround.server.infer import Infer
 from tgi_autoround.server.metrics import Metrics
-from tgi_autoround.server.model_source import ModelSource, find_model
+from tgi_autoround.server.model_source import ModelSource
 from tgi_autoround.server.prompts import Prompts
 from tgi_autoround.server.schemas.info import Info
 from tgi_autoround.server.settings import ServeConfig, bytes_of
@@ -31,16 +28,11 @@ from tgi_autoround.server.validation import Validator
 
 logger = logging.getLogger(__name__)
 
-ANY_ADDRESS = "0.0.0.0"
 
-
-def run(config: ServeConfig) -> None:
+def run(config: ServeConfig, source: ModelSource, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT. Raises TgiAutoRoundError where the server cannot start."""
-    logs.set_up(as_json=config.json_output)
     if config.env:
         logger.info("%s", _versions())
-    listener = bind(config.hostname, config.port)
-    source = find_model(config)
     engine, tokenizer, _ = build_engine(_engine_config(config, source.path))
     _use_tokenizer_config(tokenizer, config.tokenizer_config_path)
     metrics = Metrics(engine.limits)
@@ -67,22 +59,6 @@ def run(config: ServeConfig) -> None:
         ),
         listener,
     )
-
-
-def bind(hostname: str, port: int) -> socket.socket:
-    """Take the port, before the long work of loading a model. Raises ConfigError where that fails."""
-    address = hostname if _is_ip_address(hostname) else ANY_ADDRESS
-    if address != hostname:
-        logger.warning("Invalid hostname %s, defaulting to %s", hostname, ANY_ADDRESS)
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = "is taken by another program" if _is_taken(error) else f"cannot be used: {error}"
-        raise ConfigError(f"port {port} of {address} {reason}; choose another with --port") from error
-    return listener
 
 
 def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
@@ -142,18 +118,6 @@ def _use_tokenizer_config(tokenizer: PreTrainedTokenizerBase, path: str | None) 
     if "chat_template" not in fields:
         raise ConfigError(f"--tokenizer-config-path {path} has no chat_template")
     tokenizer.chat_template = fields["chat_template"]
-
-
-def _is_ip_address(hostname: str) -> bool:
-    try:
-        ipaddress.ip_address(hostname)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_taken(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
+from typing_extensions import TypeAliasType
 
 from tgi_autoround.server.schemas.base import U32, U64, RequestModel, ResponseModel, Usage
 from tgi_autoround.server.schemas.generate import GrammarType
@@ -28,7 +29,9 @@ class ImageUrlChunk(RequestModel):
     image_url: Url
 
 
-MessageChunk = Annotated[TextChunk | ImageUrlChunk, Field(discriminator="type")]
+# Named aliases: TGI's names for these unions are part of its OpenAPI document.
+MessageChunk = TypeAliasType("MessageChunk", Annotated[TextChunk | ImageUrlChunk, Field(discriminator="type")])
+MessageContent = TypeAliasType("MessageContent", str | list[MessageChunk])
 
 
 class FunctionDefinition(RequestModel):
@@ -58,7 +61,7 @@ class Message(RequestModel):
     """One turn of the conversation: `content` or `tool_calls`."""
 
     role: str = Field(examples=["user"])
-    content: str | list[MessageChunk] | None = Field(default=None, examples=["My name is David and I"])
+    content: MessageContent | None = Field(default=None, examples=["My name is David and I"])
     tool_calls: list[ToolCall] | None = None
     name: str | None = None
 
@@ -88,6 +91,9 @@ class TypedChoice(RequestModel):
     function: FunctionName
 
 
+ToolChoice = TypeAliasType("ToolChoice", str | TypedChoice)
+
+
 class ChatRequest(RequestModel):
     """A conversation to continue."""
 
@@ -107,7 +113,7 @@ class ChatRequest(RequestModel):
     top_p: float | None = None
     tools: list[Tool] | None = None
     tool_prompt: str | None = None
-    tool_choice: str | TypedChoice | None = None
+    tool_choice: ToolChoice | None = None
     response_format: GrammarType | None = None
     stream_options: StreamOptions | None = None
 

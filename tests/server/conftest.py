@@ -1,0 +1,68 @@
+"""One quantized model and one server for all tests of the API."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from tests.autoround import quantize_rtn
+from tests.models import make_llama
+from tests.server.live import LiveServer
+
+MAX_TOTAL_TOKENS = 2048
+EOS_ID = 2
+
+
+@pytest.fixture(scope="session")
+def served_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A W4 checkpoint by auto-round of a random Llama whose greedy choices stand apart and never end the text."""
+    directory = tmp_path_factory.mktemp("served")
+    model = make_llama(directory / "llama", init_std=0.1, max_positions=MAX_TOTAL_TOKENS)
+    _silence_eos(model / "model.safetensors")
+    return quantize_rtn(model, directory / "quantized", bits=4)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(served_model: Path) -> PreTrainedTokenizerBase:
+    """The served model's tokenizer."""
+    return AutoTokenizer.from_pretrained(served_model)
+
+
+@pytest.fixture(scope="session")
+def server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """The server as users start it, with exact kernels so that equal requests have equal answers."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    live = LiveServer(served_model, log, "--quantize", "auto-round", "--cpu-compute", "fp32")
+    yield live
+    live.close()
+
+
+@pytest.fixture(scope="session")
+def small_server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server with tight limits, set by environment variables under TGI's names."""
+    log = tmp_path_factory.mktemp("small-server") / "log"
+    environment = {
+        "QUANTIZE": "auto-round",
+        "API_KEY": "Secret",
+        "CORS_ALLOW_ORIGIN": "https://example.org",
+        "JSON_OUTPUT": "true",
+        "MAX_BATCH_SIZE": "1",
+        "MAX_CONCURRENT_REQUESTS": "2",
+        "MAX_INPUT_TOKENS": "50",
+        "MAX_STOP_SEQUENCES": "1",
+        "PAYLOAD_LIMIT": "1000",
+        "COMPUTE_TYPE": "2-core",
+    }
+    live = LiveServer(served_model, log, **environment)
+    live.http.headers["authorization"] = "Bearer secret"
+    yield live
+    live.close()
+
+
+def _silence_eos(weights: Path) -> None:
+    """Give the end of text a logit of 0, which is never the largest."""
+    tensors = load_file(weights)
+    tensors["lm_head.weight"][EOS_ID] = 0
+    save_file(tensors, weights, metadata={"format": "pt"})

@@ -1,0 +1,133 @@
+"""The options of `serve` are TGI's launcher options, by flag and by variable."""
+
+import dataclasses
+
+import pytest
+
+from tgi_autoround.errors import ConfigError
+from tgi_autoround.server.settings import ServeConfig, bytes_of, checked
+
+LAUNCHER_OPTIONS = [
+    "model-id",
+    "revision",
+    "validation-workers",
+    "sharded",
+    "num-shard",
+    "quantize",
+    "speculate",
+    "dtype",
+    "kv-cache-dtype",
+    "trust-remote-code",
+    "max-concurrent-requests",
+    "max-best-of",
+    "max-stop-sequences",
+    "max-top-n-tokens",
+    "max-input-tokens",
+    "max-input-length",
+    "max-total-tokens",
+    "waiting-served-ratio",
+    "max-batch-prefill-tokens",
+    "max-batch-total-tokens",
+    "max-waiting-tokens",
+    "max-batch-size",
+    "cuda-graphs",
+    "hostname",
+    "port",
+    "prometheus-port",
+    "shard-uds-path",
+    "master-addr",
+    "master-port",
+    "huggingface-hub-cache",
+    "weights-cache-override",
+    "disable-custom-kernels",
+    "cuda-memory-fraction",
+    "rope-scaling",
+    "rope-factor",
+    "json-output",
+    "otlp-endpoint",
+    "otlp-service-name",
+    "cors-allow-origin",
+    "api-key",
+    "watermark-gamma",
+    "watermark-delta",
+    "ngrok",
+    "ngrok-authtoken",
+    "ngrok-edge",
+    "tokenizer-config-path",
+    "disable-grammar-support",
+    "env",
+    "max-client-batch-size",
+    "lora-adapters",
+    "usage-stats",
+    "payload-limit",
+    "enable-prefill-logprobs",
+    "graceful-termination-timeout",
+]
+OWN_OPTIONS = ["cpu-compute", "kv-cache-memory", "threads"]
+
+
+def test_every_option_of_tgis_launcher_is_known() -> None:
+    names = {field.name.replace("_", "-") for field in dataclasses.fields(ServeConfig)}
+    assert names == {*LAUNCHER_OPTIONS, *OWN_OPTIONS}
+
+
+def test_defaults_are_the_launchers() -> None:
+    config = ServeConfig()
+    assert (config.port, config.hostname, config.payload_limit) == (3000, "0.0.0.0", 2_000_000)
+    assert (config.max_concurrent_requests, config.max_best_of, config.max_stop_sequences) == (128, 2, 4)
+    assert (config.max_top_n_tokens, config.max_client_batch_size, config.graceful_termination_timeout) == (5, 4, 90)
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [("auto-round", "auto-round"), ("autoround", "auto-round"), ("none", None), (None, None)],
+)
+def test_quantize_has_two_spellings_and_none(given: str | None, understood: str | None) -> None:
+    assert checked(ServeConfig(model_id="m", quantize=given)).quantize == understood
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_shard": 1}, {"sharded": "false"}, {"cuda_graphs": "0"}, {"speculate": 0}, {"usage_stats": "off"}],
+)
+def test_neutral_values_are_accepted(options: dict[str, object]) -> None:
+    checked(ServeConfig(model_id="m", **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_shard": 2},
+        {"sharded": "true"},
+        {"cuda_graphs": "1,2"},
+        {"speculate": 2},
+        {"ngrok": True},
+        {"rope_factor": 2.0},
+        {"cuda_memory_fraction": 0.5},
+        {"enable_prefill_logprobs": True},
+        {"dtype": "int4"},
+        {"cpu_compute": "int4"},
+        {"max_input_tokens": 4, "max_input_length": 4},
+        {"max_input_tokens": 4, "max_total_tokens": 4},
+    ],
+)
+def test_what_cannot_be_done_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        checked(ServeConfig(model_id="m", **options))
+
+
+def test_the_older_name_of_max_input_tokens_works() -> None:
+    assert checked(ServeConfig(model_id="m", max_input_length=7)).max_input_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1000", 1000), ("2K", 2000), ("1.5MiB", 1_572_864), ("2 GiB", 2 * 2**30), ("3gb", 3 * 10**9)]
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1G", "1TB"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a size"):
+        bytes_of(text)
