@@ -39,7 +39,7 @@ def run_autoround(
     directories = {"AR_WORK_SPACE": workspace.scratch}
     if is_resumable(config, plan):
         directories["AR_RESUME_DIR"] = workspace.resume
-    with watched(log), _environment(directories):
+    with watched(log, workspace.finished_blocks()), _environment(directories):
         try:
             from auto_round import AutoRound
 

@@ -16,31 +16,40 @@ from dataclasses import dataclass, field
 from tgi_autoround.quantize.joblog import BlockLoss, JobLog
 
 _LOSS = re.compile(r"loss iter 0: (\S+) -> iter (\d+): (\S+)")
-_BAR = re.compile(r"Quantizing ([^\s:]+(?: [^\s:]+)?):\s+\d+%\|[^|]*\| (\d+)/(\d+)")
+_BAR = re.compile(r"Quantizing (\S+):\s+\d+%\|[^|]*\| \d+/(\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
 class BlockWatch:
-    """Turns the signs of one run into block events; a block is done when the bar counts it."""
+    """Turns the signs of one run into block events: a block is done when the bar names another, or the run ends.
+
+    The bar's own count is not used: after a resume it is one too high (compressors/orchestrator.py, 0.16.1).
+    """
 
     log: JobLog
-    _name: str = ""
-    _counted: int = -1
+    finished: int
+    _block: str = ""
+    _total: int = 0
     _loss: BlockLoss | None = None
 
-    def on_bar(self, name: str, count: int, total: int) -> None:
-        if self._counted < 0:
-            self.log.blocks_begin(total, count)
-            self._counted = count
-        if count > self._counted:
-            self._counted = count
-            self.log.block_done(self._name, count, total, self._loss)
-            self._loss = None
-        self._name = name
+    def on_bar(self, block: str, total: int) -> None:
+        if block == self._block:
+            return
+        if self._block:
+            self.on_block_end()
+        else:
+            self.log.blocks_begin(total, self.finished)
+        self._block, self._total = block, total
 
     def on_loss(self, loss: BlockLoss) -> None:
         self._loss = loss
+
+    def on_block_end(self) -> None:
+        if self.finished < self._total:
+            self.finished += 1
+            self.log.block_done(self._block, self.finished, self._total, self._loss)
+        self._loss = None
 
 
 @dataclass
@@ -62,7 +71,7 @@ class _StderrReader(io.TextIOBase):
     def _read(self, line: str) -> None:
         bar = _BAR.search(line)
         if bar:
-            self.watch.on_bar(bar[1], int(bar[2]), int(bar[3]))
+            self.watch.on_bar(bar[1], int(bar[2]))
         elif line.strip() and "%|" not in line:
             self.watch.log.event("stderr", text=_ANSI.sub("", line).strip())
 
@@ -82,14 +91,15 @@ class _LogReader(logging.Handler):
 
 
 @contextlib.contextmanager
-def watched(log: JobLog) -> Iterator[None]:
-    """Send what auto-round prints within the block to `log`, and nothing of it to the terminal."""
+def watched(log: JobLog, finished_blocks: int) -> Iterator[None]:
+    """Send what auto-round prints meanwhile to `log`, and nothing of it to the terminal."""
     from auto_round.logger import logger
 
-    watch = BlockWatch(log)
+    watch = BlockWatch(log, finished_blocks)
     handlers, logger.handlers = logger.handlers, [_LogReader(watch)]
     try:
         with contextlib.redirect_stderr(_StderrReader(watch)):
             yield
+        watch.on_block_end()
     finally:
         logger.handlers = handlers
