@@ -9,8 +9,9 @@ time, and the tensors that stay in floating point are read last. A tensor too ma
 
 import contextlib
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,8 +19,10 @@ from torch import nn
 
 from tgi_autoround.checkpoint import Checkpoint, LayerSpec
 from tgi_autoround.errors import CheckpointError, UnsupportedError
+from tgi_autoround.experts import separate_experts
 from tgi_autoround.kernels import select
 from tgi_autoround.linear import QLinear
+from tgi_autoround.names import TensorNames
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LM_HEAD = "lm_head"
+IGNORED_TENSORS = (r"rotary_emb\.inv_freq$",)
+"""Tables that old transformers wrote into files and every version computes anew."""
 
 
 def build_model(
@@ -43,16 +48,11 @@ def build_model(
     architecture, UnsupportedError where no kernel takes a layer.
     """
     model = _model_on_meta(checkpoint, dtype, trust_remote_code=trust_remote_code)
+    names = TensorNames(model)
+    separate_experts(model, map(names.in_model, checkpoint.file_of))
+    _load_quantized_layers(model, checkpoint, names, device, dtype, exact=exact)
     _check_unquantized_linears(model, checkpoint)
-    kernels: Counter[str] = Counter()
-    for name, spec in checkpoint.quantized_layers.items():
-        parent, attribute = _place_of(model, name, spec)
-        kernel = select(spec, device, dtype, exact=exact)
-        setattr(parent, attribute, QLinear(checkpoint.load_layer(name), kernel, device, dtype))
-        kernels[kernel.name] += 1
-    _load_plain_tensors(model, checkpoint, device, dtype)
-    for kernel_name, layers in kernels.items():
-        logger.info("%d quantized layers run on kernel %s", layers, kernel_name)
+    _load_plain_tensors(model, checkpoint, names, device, dtype)
     return model.eval()
 
 
@@ -87,24 +87,54 @@ def _parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def _place_of(model: nn.Module, name: str, spec: LayerSpec) -> tuple[nn.Module, str]:
-    parent_name, _, attribute = name.rpartition(".")
+def _load_quantized_layers(
+    model: "PreTrainedModel",
+    checkpoint: Checkpoint,
+    names: TensorNames,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    exact: bool,
+) -> None:
+    kernels: Counter[str] = Counter()
+    for name, spec in checkpoint.quantized_layers.items():
+        path = names.in_model(f"{name}.weight").removesuffix(".weight")
+        _check_place(model, name, path, spec)
+        kernel = select(spec, device, dtype, exact=exact)
+        parent, _, attribute = path.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, QLinear(checkpoint.load_layer(name), kernel, device, dtype))
+        kernels[kernel.name] += 1
+    for kernel_name, layers in kernels.items():
+        logger.info("%d quantized layers run on kernel %s", layers, kernel_name)
+
+
+def _check_place(model: nn.Module, name: str, path: str, spec: LayerSpec) -> None:
     try:
-        parent = model.get_submodule(parent_name)
-        linear = parent.get_submodule(attribute)
+        linear = model.get_submodule(path)
     except AttributeError as error:
         raise CheckpointError(
             f"layer {name}: the file holds it, but {type(model).__name__} has no such module; "
             "config.json names another architecture"
         ) from error
-    if not isinstance(linear, nn.Linear):
-        raise UnsupportedError(f"layer {name}: a {type(linear).__name__} cannot be served quantized in this release")
-    if (linear.in_features, linear.out_features) != (spec.in_features, spec.out_features):
+    wanted = _features(linear)
+    if wanted is None:
+        raise UnsupportedError(f"layer {name}: a {type(linear).__name__} cannot be served quantized yet")
+    if wanted != (spec.in_features, spec.out_features):
         raise CheckpointError(
             f"layer {name}: {spec} does not fit {type(model).__name__}, which wants "
-            f"[{linear.in_features} -> {linear.out_features}]; config.json and the files are not from the same job"
+            f"[{wanted[0]} -> {wanted[1]}]; config.json and the files are not from the same job"
         )
-    return parent, attribute
+
+
+def _features(module: nn.Module) -> tuple[int, int] | None:
+    """in_features and out_features of a linear, GPT-2's transposed Conv1D included; None for other modules."""
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
+    return None
 
 
 def _check_unquantized_linears(model: nn.Module, checkpoint: Checkpoint) -> None:
@@ -117,9 +147,9 @@ def _check_unquantized_linears(model: nn.Module, checkpoint: Checkpoint) -> None
     if config is None:
         return
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear) or name in checkpoint.quantized_layers or name == LM_HEAD:
+        if not isinstance(module, nn.Linear) or name == LM_HEAD or not config.covers(name):
             continue
-        if config.covers(name) and config.scheme_of(name) is not None:
+        if config.scheme_of(name) is not None:
             raise CheckpointError(
                 f"layer {name}: the config says {config.scheme_of(name)}, but the file holds no packed weight; "
                 "config.json and the safetensors files are not from the same job"
@@ -127,20 +157,23 @@ def _check_unquantized_linears(model: nn.Module, checkpoint: Checkpoint) -> None
 
 
 def _load_plain_tensors(
-    model: "PreTrainedModel", checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+    model: "PreTrainedModel", checkpoint: Checkpoint, names: TensorNames, device: torch.device, dtype: torch.dtype
 ) -> None:
-    destinations = dict(model.named_parameters(remove_duplicate=False))
-    destinations.update(_persistent_buffers(model))
+    places = _places(model)
+    ignored = re.compile("|".join((*IGNORED_TENSORS, *(model._keys_to_ignore_on_load_unexpected or ()))))
     for name in checkpoint.plain_tensors:
-        if name not in destinations:
+        path = names.in_model(name)
+        if path not in places:
+            if ignored.search(name):
+                continue
             raise CheckpointError(f"tensor {name!r}: {type(model).__name__} has no place for it")
         tensor = checkpoint.read_tensor(name)
-        if tensor.shape != destinations[name].shape:
+        if tensor.shape != places[path].shape:
             raise CheckpointError(
                 f"tensor {name!r} has shape {list(tensor.shape)}; "
-                f"{type(model).__name__} wants {list(destinations[name].shape)}"
+                f"{type(model).__name__} wants {list(places[path].shape)}"
             )
-        _assign(model, name, tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
+        _assign(model, path, tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
     model.tie_weights()
     missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if missing:
@@ -148,13 +181,15 @@ def _load_plain_tensors(
     model.to(device)
 
 
-def _persistent_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+def _places(model: nn.Module) -> Mapping[str, torch.Tensor]:
+    """Every parameter, and the buffers that belong into files."""
     stored = model.state_dict()
-    return {name: buffer for name, buffer in model.named_buffers() if name in stored}
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in stored}
+    return {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
 
 
-def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    module_name, _, attribute = name.rpartition(".")
+def _assign(model: nn.Module, path: str, tensor: torch.Tensor) -> None:
+    module_name, _, attribute = path.rpartition(".")
     module = model.get_submodule(module_name)
     is_parameter = attribute in module._parameters
     setattr(module, attribute, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)

@@ -14,6 +14,8 @@ BITS_OF_PACKING = {
     Packing.GPTQ_RAW: (2, 3, 4, 5, 6, 7, 8),
     Packing.AWQ: (4,),
 }
+MIXTRAL_MODULE = (".block_sparse_moe.", ".mlp.")
+"""auto-round 0.16.1 writes Mixtral's tensors under the first name and its extra_config under the second."""
 _BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
@@ -37,10 +39,12 @@ class QuantConfig:
 
     def scheme_of(self, layer: str) -> QuantScheme | None:
         """Return the scheme that the config gives a layer: an exact name wins over a pattern, both over the default."""
-        if layer in self.exact:
-            return self.exact[layer]
+        spellings = (layer, layer.replace(*MIXTRAL_MODULE))
+        for name in spellings:
+            if name in self.exact:
+                return self.exact[name]
         for override in self.overrides:
-            if override.pattern.search(layer):
+            if any(override.pattern.search(name) for name in spellings):
                 return override.scheme
         return self.default
 

@@ -1,0 +1,41 @@
+"""Names in checkpoint files -> names in transformers' model code, which differ where transformers renamed modules."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROJECTION_OF = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
+MIXTRAL_PROJECTION = re.compile(r"(\.experts\.\d+\.)(w[123])\.")
+
+
+class TensorNames:
+    """The renaming that transformers itself applies when it loads a checkpoint into `model`."""
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self._known = set(model.state_dict())
+        self._prefix = model.base_model_prefix
+        self._renamings = _renamings(model)
+
+    def in_model(self, tensor: str) -> str:
+        """Return the model's name of a tensor of the file."""
+        for renaming in self._renamings:
+            tensor, _ = renaming.rename_source_key(tensor)
+        tensor = MIXTRAL_PROJECTION.sub(lambda match: f"{match[1]}{PROJECTION_OF[match[2]]}.", tensor)
+        if tensor in self._known:
+            return tensor
+        for candidate in (f"{self._prefix}.{tensor}", tensor.removeprefix(f"{self._prefix}.")):
+            if candidate in self._known:
+                return candidate
+        return tensor
+
+
+def _renamings(model: "PreTrainedModel") -> list[Any]:
+    """transformers 4 has none: there files and model code agree."""
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightRenaming
+    except ImportError:
+        return []
+    return [transform for transform in get_model_conversion_mapping(model) if isinstance(transform, WeightRenaming)]
