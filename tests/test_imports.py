@@ -1,17 +1,21 @@
 """The import directions of the package, read from its source: who may use whom, and who may use what from outside."""
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).parents[1] / "src/tgi_autoround"
-LAYERS = ("errors", "checkpoint", "kernels", "linear", "modeling", "engine", "server")
+LAYERS = ("errors", "checkpoint", "kernels", "linear", "experts", "names", "modeling", "engine", "server")
 BELOW = {layer: set(LAYERS[:height]) for height, layer in enumerate(LAYERS)}
 MAY_IMPORT = BELOW | {
-    "tgi": {"errors", "checkpoint", "kernels", "linear", "modeling"},
+    "tgi": BELOW["engine"],
     "quantize": {"errors", "checkpoint"},
     "cli": {*LAYERS, "quantize"},
     "__init__": set(),
@@ -23,6 +27,8 @@ OUTSIDE_OF_CORE = {
     "checkpoint": {"torch", "safetensors"},
     "kernels": {"torch", "auto_round_kernel", "triton"},
     "linear": {"torch"},
+    "experts": {"torch", "transformers"},
+    "names": {"transformers"},
     "modeling": {"torch", "safetensors", "transformers"},
     "tgi": {"torch", "safetensors", "transformers", "text_generation_server"},
 }
@@ -72,3 +78,28 @@ def test_auto_round_is_imported_by_quantize_alone_and_tgi_by_its_plugin_alone(fi
     outside = {name.split(".")[0] for name in imported_modules(file)}
     assert "auto_round" not in outside or part_of(file) == "quantize"
     assert "text_generation_server" not in outside or part_of(file) == "tgi"
+
+
+homes_of_modules = functools.cache(packages_distributions)
+
+
+@functools.cache
+def declared_distributions() -> set[str]:
+    """What users get: the package's requirements and those of its extras, but for `dev`."""
+    declared = [Requirement(text) for text in requires("tgi-autoround") or ()]
+    return {
+        canonicalize_name(requirement.name)
+        for requirement in declared
+        if requirement.marker is None
+        or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", "serve", "quantize", "loadtest"))
+    }
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_what_a_part_imports_from_outside_is_declared_and_not_there_by_chance(file: Path) -> None:
+    """triton and TGI itself are where the package runs, or the parts that need them do not run."""
+    homes = homes_of_modules()
+    outside = {name.split(".")[0] for name in imported_modules(file)} - set(sys.stdlib_module_names)
+    outside -= {"tgi_autoround", "triton", "text_generation_server"}
+    undeclared = {name for name in outside if not declared_distributions() & set(map(canonicalize_name, homes[name]))}
+    assert undeclared == set()
