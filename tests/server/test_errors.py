@@ -58,6 +58,8 @@ UNREADABLE_BODIES = [
     (b'{"inputs": ', 400, "Failed to parse the request body as JSON: "),
     (b"", 400, "Failed to parse the request body as JSON: EOF while parsing a value"),
     (b'{"inputs": "\xff"}', 400, "Failed to parse the request body as JSON: "),
+    (b'{"inputs": "\\ud800"}', 400, "Failed to parse the request body as JSON: "),
+    (b'{"inputs": ' + b"[" * 5000, 400, "Failed to parse the request body as JSON: "),
     (b"{}", 422, "Failed to deserialize the JSON body into the target type: missing field `inputs`"),
     (b'{"inputs": 1}', 422, "Failed to deserialize the JSON body into the target type: inputs: "),
     (b'{"inputs": "a", "parameters": null}', 422, "Failed to deserialize the JSON body into the target type: "),
@@ -68,8 +70,8 @@ UNREADABLE_BODIES = [
     ),
     (
         b'{"inputs": "a", "parameters": {"temperature": NaN}}',
-        422,
-        "Failed to deserialize the JSON body into the target type: parameters.temperature: ",
+        400,
+        "Failed to parse the request body as JSON: ",
     ),
     (
         b'{"inputs": "a", "parameters": {"max_new_tokens": -1}}',

@@ -70,6 +70,13 @@ def test_a_stop_sequence_ends_the_text_and_stays_in_it(server: LiveServer) -> No
     assert stopped["generated_text"] == text[: text.index(stop) + len(stop)]
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-3])
+def test_a_tiny_temperature_is_greedy(server: LiveServer, temperature: float) -> None:
+    cold = server.generate(PROMPT, max_new_tokens=6, temperature=temperature, details=True)
+    assert cold["generated_text"] == server.generate(PROMPT, max_new_tokens=6)["generated_text"]
+    assert {token["logprob"] for token in cold["details"]["tokens"]} == {0.0}
+
+
 def test_penalties_change_the_choice_of_tokens(server: LiveServer) -> None:
     plain = _ids(server.generate(PROMPT, max_new_tokens=80, details=True))
     assert len(set(plain)) < 80

@@ -3,31 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
-from tgi_autoround.engine.request import Failure, OnEvent, Output, Request
+from tgi_autoround.engine import Engine, Failure, Output, Request
 from tgi_autoround.errors import EngineError
 from tgi_autoround.server.errors import GenerationError, OverloadedError
 from tgi_autoround.server.metrics import Metrics
 
 
-class EngineLike(Protocol):
-    """What the server needs of the engine."""
-
-    def submit(self, request: Request, on_event: OnEvent) -> None:
-        """Start a request; events are called back on the engine's thread."""
-
-    def cancel(self, request: Request) -> None:
-        """End a request within one step, without further events."""
-
-    def healthy(self) -> bool:
-        """Whether the engine's thread is alive and working."""
-
-
 class Bridge:
     """Runs requests on the engine, at most `max_concurrent_requests` at a time (used on one event loop)."""
 
-    def __init__(self, engine: EngineLike, max_concurrent_requests: int, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, max_concurrent_requests: int, metrics: Metrics) -> None:
         self._engine = engine
         self._metrics = metrics
         self._places = max_concurrent_requests

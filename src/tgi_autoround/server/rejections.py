@@ -38,11 +38,9 @@ async def on_wrong_body(_request: Request, error: Exception) -> Response:
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:
-    """Answer 404 and 405 without a body, as axum does; 400 is a body that Python cannot decode."""
+    """Answer 404 and 405 without a body, as axum does."""
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == 400:
-        return _not_json("invalid unicode or nesting")
     return Response(status_code=error.status_code, headers=error.headers)
 
 

@@ -11,14 +11,15 @@ from tgi_autoround.server.context import Context, ServerContext
 from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, VALIDATION_ERROR
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Prompt
+from tgi_autoround.server.json_route import JsonRoute
 from tgi_autoround.server.prompts import simple_tokens
 from tgi_autoround.server.responses import json_response, openai_error_event
 from tgi_autoround.server.schemas.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from tgi_autoround.server.schemas.generate import ChatTokenizeResponse, TokenizeResponse
 from tgi_autoround.server.stream import DONE, Events, EventStream, event, unless_client_leaves
 
-router = APIRouter(tags=[TAG])
-open_router = APIRouter(tags=[TAG])
+router = APIRouter(tags=[TAG], route_class=JsonRoute)
+open_router = APIRouter(tags=[TAG], route_class=JsonRoute)
 """Routes that need no API key, as in TGI."""
 
 

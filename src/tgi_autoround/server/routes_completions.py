@@ -14,6 +14,7 @@ from tgi_autoround.server.context import Context, ServerContext
 from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG
 from tgi_autoround.server.errors import ApiError, BatchSizeError, SuffixError
 from tgi_autoround.server.infer import Answer, Prompt, Step
+from tgi_autoround.server.json_route import JsonRoute
 from tgi_autoround.server.responses import json_response, openai_error_event
 from tgi_autoround.server.schemas.base import Usage
 from tgi_autoround.server.schemas.completions import (
@@ -25,7 +26,7 @@ from tgi_autoround.server.schemas.completions import (
 from tgi_autoround.server.schemas.generate import GenerateParameters
 from tgi_autoround.server.stream import DONE, Events, EventStream, event, merged, unless_client_leaves
 
-router = APIRouter(tags=[TAG])
+router = APIRouter(tags=[TAG], route_class=JsonRoute)
 
 
 @router.post("/v1/completions", response_model=CompletionFinal | Chunk, responses=GENERATION_ERRORS)

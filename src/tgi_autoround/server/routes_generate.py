@@ -10,6 +10,7 @@ from tgi_autoround.server.context import Context, ServerContext
 from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, VALIDATION_ERROR
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Answer, Prompt, Step
+from tgi_autoround.server.json_route import JsonRoute
 from tgi_autoround.server.prompts import simple_tokens
 from tgi_autoround.server.responses import error_event, json_list_response, json_response
 from tgi_autoround.server.schemas.generate import (
@@ -23,7 +24,7 @@ from tgi_autoround.server.schemas.generate import (
 )
 from tgi_autoround.server.stream import Events, EventStream, event, unless_client_leaves
 
-router = APIRouter(tags=[TAG])
+router = APIRouter(tags=[TAG], route_class=JsonRoute)
 
 
 @router.post("/", response_model=list[GenerateResponse] | StreamResponse, responses=GENERATION_ERRORS)

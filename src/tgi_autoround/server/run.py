@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import platform
 import signal
 import socket
@@ -13,18 +12,11 @@ import uvicorn
 from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround import __version__
-from tgi_autoround.engine import EngineConfig, EngineLimits, build_engine
+from tgi_autoround.engine import EngineConfig, build_engine
 from tgi_autoround.errors import ConfigError
-from tgi_autoround.server.app import create_app
-from tgi_autoround.server.bridge import Bridge
-from tgi_autoround.server.context import ServerContext
-from tgi_autoround.server.infer import Infer
-from tgi_autoround.server.metrics import Metrics
+from tgi_autoround.server.assembly import assemble
 from tgi_autoround.server.model_source import ModelSource
-from tgi_autoround.server.prompts import Prompts
-from tgi_autoround.server.schemas.info import Info
 from tgi_autoround.server.settings import ServeConfig, bytes_of
-from tgi_autoround.server.validation import Validator
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +27,8 @@ def run(config: ServeConfig, source: ModelSource, listener: socket.socket) -> No
         logger.info("%s", _versions())
     engine, tokenizer, _ = build_engine(_engine_config(config, source.path))
     _use_tokenizer_config(tokenizer, config.tokenizer_config_path)
-    metrics = Metrics(engine.limits)
-    engine.observer = metrics
+    app = assemble(config, source, engine, tokenizer)
     engine.start()
-    bridge = Bridge(engine, config.max_concurrent_requests, metrics)
-    prompts = Prompts(tokenizer, config.validation_workers)
-    context = ServerContext(
-        info=_info(config, source, engine.limits),
-        prompts=prompts,
-        bridge=bridge,
-        infer=Infer(Validator(config, engine.limits, prompts), bridge, metrics),
-        metrics=metrics,
-        compute_type=os.environ.get("COMPUTE_TYPE", "cpu"),
-        returns_full_text=source.pipeline_tag in (None, "text-generation"),
-    )
-    app = create_app(context, config, on_shutdown=engine.stop)
     _serve(
         uvicorn.Config(
             app,
@@ -85,25 +64,6 @@ def _engine_config(config: ServeConfig, path: Path) -> EngineConfig:
         kv_cache_bytes=bytes_of(config.kv_cache_memory) if config.kv_cache_memory else None,
         trust_remote_code=config.trust_remote_code,
         threads=config.threads,
-    )
-
-
-def _info(config: ServeConfig, source: ModelSource, limits: EngineLimits) -> Info:
-    return Info(
-        model_id=str(config.model_id),
-        model_sha=source.sha,
-        model_pipeline_tag=source.pipeline_tag,
-        max_concurrent_requests=config.max_concurrent_requests,
-        max_best_of=config.max_best_of,
-        max_stop_sequences=config.max_stop_sequences,
-        max_input_tokens=limits.max_input_tokens,
-        max_total_tokens=limits.max_total_tokens,
-        validation_workers=config.validation_workers,
-        max_client_batch_size=config.max_client_batch_size,
-        router="tgi-autoround",
-        version=__version__,
-        sha=None,
-        docker_label=os.environ.get("DOCKER_LABEL"),
     )
 
 

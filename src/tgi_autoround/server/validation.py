@@ -16,6 +16,9 @@ from tgi_autoround.server.settings import ServeConfig
 TOKENS_RESERVED_AT_ONCE = 1024
 """TGI checks that so many new tokens fit, however many are asked for, and ends the output where none fits."""
 
+SMALLEST_DIVISOR = 1e-6
+"""Logits divided by less overflow float32, and their probabilities are no numbers; the largest has won long before."""
+
 
 @dataclass(frozen=True, slots=True)
 class ValidRequest:
@@ -154,11 +157,15 @@ def _sampling_params(
         max_new_tokens=max_new_tokens,
         seed=seed,
         do_sample=do_sample,
-        temperature=1.0 if parameters.temperature is None else parameters.temperature,
+        temperature=_divisor(parameters.temperature),
         top_k=parameters.top_k or 0,
         top_p=1.0 if parameters.top_p is None else parameters.top_p,
         typical_p=1.0 if parameters.typical_p is None else parameters.typical_p,
-        repetition_penalty=1.0 if parameters.repetition_penalty is None else parameters.repetition_penalty,
+        repetition_penalty=_divisor(parameters.repetition_penalty),
         frequency_penalty=parameters.frequency_penalty or 0.0,
         stop=tuple(parameters.stop),
     )
+
+
+def _divisor(value: float | None) -> float:
+    return 1.0 if value is None else max(value, SMALLEST_DIVISOR)
