@@ -82,7 +82,7 @@ class QuantizeConfig:
             ("--nblocks", self.tuning.nblocks, 1),
             ("--gradient-accumulate-steps", self.tuning.gradient_accumulate_steps, 1),
             ("--seqlen", self.tuning.seqlen_tokens or 1, 1),
-            ("--max-shard-size", self.max_shard_bytes, 10**6),
+            ("--max-shard-size", self.max_shard_bytes, 1),
         ):
             if value < least:
                 raise ConfigError(f"{option} is {value}; it must be at least {least}")

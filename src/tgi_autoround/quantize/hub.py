@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
-import httpx
-from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub import HfApi, constants, get_token, snapshot_download
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -16,44 +17,46 @@ from huggingface_hub.errors import (
 
 from tgi_autoround.errors import QuantizeError
 
-MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*", "NOTICE*")
+DESCRIPTION_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "calibration.jsonl", "LICENSE*", "NOTICE*")
+WEIGHT_FILES = "*.safetensors"
 PROBE_TIMEOUT_S = 10.0
+# HTTPError is the HTTP library's, whichever: httpx in huggingface_hub 1, httpx2 in 2.
+UNREACHABLE = (HTTPError, OfflineModeIsEnabled)
 TOKEN_REMEDY = "run `hf auth login`, or set HF_TOKEN"
 
 
-def fetch_config(model_id: str, revision: str | None) -> None:
-    """Fetch a hub model's config.json, so that what cannot be quantized is known before its weights are fetched.
+def fetch_description(model_id: str, revision: str | None) -> Path:
+    """Return the directory of a hub model's small files, so that what cannot be quantized is known before the weights.
 
     Raises QuantizeError where the model does not exist, is not granted to the user's token, or the hub is out of reach.
     """
     try:
-        hf_hub_download(model_id, "config.json", revision=revision)
+        HfApi().model_info(model_id, revision=revision, timeout=PROBE_TIMEOUT_S)
+        return _snapshot(model_id, revision, DESCRIPTION_FILES)
     except GatedRepoError as error:
         raise QuantizeError(
             f"{model_id} is gated: ask for access at {constants.ENDPOINT}/{model_id}, then {TOKEN_REMEDY}"
             + (" (a token is set, but has no access)" if get_token() else "")
         ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except (RevisionNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
         raise QuantizeError(
-            f"{model_id}: no such model, neither as a directory here nor on the hub (if it is private, {TOKEN_REMEDY})"
+            f"{model_id}{f' at revision {revision}' if revision else ''}: no such model, neither as a directory here "
+            f"nor on the hub (if it is private, {TOKEN_REMEDY})"
         ) from error
-    except RevisionNotFoundError as error:
-        raise QuantizeError(f"{model_id} has no revision {revision!r}") from error
-    except LocalEntryNotFoundError as error:
-        raise QuantizeError(
-            f"{model_id}: no such directory here, and the hub cannot be reached to fetch a model of that name; "
-            "check the path, or the network"
-        ) from error
-    except (httpx.HTTPError, OSError) as error:
-        raise QuantizeError(f"{model_id}: config.json cannot be fetched: {first_line(error)}") from error
+    except HfHubHTTPError as error:
+        raise QuantizeError(f"{model_id} cannot be fetched: {first_line(error)}") from error
+    except UNREACHABLE as error:
+        return _cached(model_id, revision, error)
 
 
 def fetch_model(model_id: str, revision: str | None) -> Path:
-    """Return the directory of a hub model's files, fetched or from the cache. Raises QuantizeError."""
-    _check_cache_space(model_id, revision)
+    """Return the directory of all of a hub model's files, fetched or from the cache. Raises QuantizeError."""
     try:
-        return Path(snapshot_download(model_id, revision=revision, allow_patterns=list(MODEL_FILES)))
-    except (httpx.HTTPError, OSError) as error:
+        _check_cache_space(model_id, revision)
+        return _snapshot(model_id, revision, (*DESCRIPTION_FILES, WEIGHT_FILES))
+    except OfflineModeIsEnabled as error:
+        return _cached(model_id, revision, error)
+    except (HTTPError, OSError) as error:
         raise QuantizeError(
             f"{model_id} could not be fetched: {first_line(error)}; run the command again, it goes on where it stopped"
         ) from error
@@ -67,7 +70,7 @@ def check_dataset(name: str) -> None:
         return  # the data set may be in the cache
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise QuantizeError(f"no calibration data: the hub has no data set {name!r}; check --dataset") from error
-    except (httpx.HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise QuantizeError(
             f"no calibration data: the hub cannot be reached for {name} ({first_line(error)}); give a local file with "
             "--dataset FILE, or set HF_HUB_OFFLINE=1 if the data set is in the cache"
@@ -80,7 +83,7 @@ def check_upload(repo_id: str) -> None:
         raise QuantizeError(f"--upload-to-model-id {repo_id} needs a token that may write: {TOKEN_REMEDY}")
     try:
         HfApi().whoami()
-    except (httpx.HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise QuantizeError(
             f"--upload-to-model-id {repo_id}: the hub does not accept the token: {first_line(error)}; {TOKEN_REMEDY}"
         ) from error
@@ -92,7 +95,7 @@ def upload(directory: Path, repo_id: str) -> str:
     try:
         address = api.create_repo(repo_id, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=directory, commit_message="Model quantized with AutoRound")
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise QuantizeError(
             f"the model is complete in {directory}, but could not be pushed to {repo_id}: {first_line(error)}; "
             f"try again with `hf upload {repo_id} {directory}`"
@@ -106,11 +109,22 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _check_cache_space(model_id: str, revision: str | None) -> None:
+def _snapshot(model_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    return Path(snapshot_download(model_id, revision=revision, allow_patterns=list(patterns)))
+
+
+def _cached(model_id: str, revision: str | None, reason: Exception) -> Path:
     try:
-        info = HfApi().model_info(model_id, revision=revision, files_metadata=True, timeout=PROBE_TIMEOUT_S)
-    except (httpx.HTTPError, OSError):
-        return  # out of reach: only the cache can serve the model, and that takes no space
+        return Path(snapshot_download(model_id, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise QuantizeError(
+            f"{model_id}: no such directory here, and the hub cannot be reached to fetch a model of that name "
+            f"({first_line(reason)}); check the path, or the network"
+        ) from reason
+
+
+def _check_cache_space(model_id: str, revision: str | None) -> None:
+    info = HfApi().model_info(model_id, revision=revision, files_metadata=True, timeout=PROBE_TIMEOUT_S)
     needed_bytes = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
     cache = Path(constants.HF_HUB_CACHE)
     cache.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def _what(job: Job) -> str:
     how = f"{tuning.iters} iterations a block" if tuning.needs_calibration else "rounding to nearest"
     if job.samples is not None:
         how += f" on {job.samples.shape[0]} samples of {job.samples.shape[1]} tokens"
-    return f"quantizing {job.source.path.name} on {job.device}: {layers}; {how}"
+    return f"quantizing {job.config.model} on {job.device}: {layers}; {how}"
 
 
 def _size_bytes(directory: Path) -> int:

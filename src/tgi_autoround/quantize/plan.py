@@ -77,10 +77,10 @@ def _check_packing(plan: Plan, shapes: Mapping[str, tuple[int, int]]) -> None:
             f"no layer would be quantized: none has both sides divisible by {PACKED_FEATURES}, or --layer-config "
             "keeps them all in floating point"
         )
-    for scheme in set(plan.quantized_layers.values()):
-        _check_served(scheme, plan.packing_format)
     for name, scheme in plan.quantized_layers.items():
         _check_layer(name, scheme, shapes[name][1], plan.packing_format)
+    for scheme in set(plan.quantized_layers.values()):
+        _check_served(scheme, plan.packing_format)
 
 
 def _check_served(scheme: LayerScheme, packing_format: str) -> None:

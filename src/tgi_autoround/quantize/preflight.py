@@ -12,7 +12,7 @@ from tgi_autoround.quantize.config import DEFAULT_DATASET, DEFAULT_SEQLEN_TOKENS
 from tgi_autoround.quantize.data import calibration_tokens, parse_dataset
 from tgi_autoround.quantize.plan import Plan, make_plan
 from tgi_autoround.quantize.resources import check_disk, check_memory, estimate
-from tgi_autoround.quantize.source import SourceModel, open_source
+from tgi_autoround.quantize.source import SourceModel, check_architecture, open_source
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,8 @@ def _model_dir(config: QuantizeConfig) -> Path:
     looks_like_path = config.model.startswith((".", "/", "~")) or config.model.count("/") > 1
     if path.exists() or looks_like_path:
         return path
-    hub.fetch_config(config.model, config.revision)
+    description = hub.fetch_description(config.model, config.revision)
+    check_architecture(description, trust_remote_code=config.trust_remote_code)
     return hub.fetch_model(config.model, config.revision)
 
 

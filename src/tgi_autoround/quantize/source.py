@@ -51,30 +51,45 @@ class SourceModel:
         return path if path.is_file() else None
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What a model's config says of its layers."""
+
+    config: Any
+    block_linears: Mapping[str, tuple[int, int]]
+    head: Mapping[str, tuple[int, int]]
+
+
 def open_source(path: Path, *, trust_remote_code: bool = False) -> SourceModel:
     """Read a model directory without loading its weights. Raises QuantizeError or CheckpointError."""
     if not path.is_dir():
         raise QuantizeError(f"{path}: no such model directory")
-    if not (path / "config.json").is_file():
-        raise QuantizeError(f"{path} has no config.json; MODEL is a directory in Hugging Face's layout or a hub id")
+    architecture = check_architecture(path, trust_remote_code=trust_remote_code)
     checkpoint = open_checkpoint(path)
-    if checkpoint.config.get("quantization_config"):
-        method = checkpoint.config["quantization_config"].get("quant_method")
-        raise QuantizeError(f"{path} is quantized already ({method}); give the float model it was made from")
-    if not any((path / file).is_file() for file in TOKENIZER_FILES):
-        raise QuantizeError(f"{path} has no tokenizer ({', '.join(TOKENIZER_FILES)}); copy the model's tokenizer there")
-    config = _model_config(path, trust_remote_code)
-    block_linears, head = _linears(config, trust_remote_code)
-    _check_weights_are_there(path, checkpoint, [*block_linears, *head])
+    _check_weights_are_there(path, checkpoint, [*architecture.block_linears, *architecture.head])
     return SourceModel(
         path=path,
         checkpoint=checkpoint,
-        block_linears=block_linears,
-        head=head,
-        num_blocks=config.num_hidden_layers,
-        hidden_size=config.hidden_size,
-        max_positions=getattr(config, "max_position_embeddings", None) or 2**31,
+        block_linears=architecture.block_linears,
+        head=architecture.head,
+        num_blocks=architecture.config.num_hidden_layers,
+        hidden_size=architecture.config.hidden_size,
+        max_positions=getattr(architecture.config, "max_position_embeddings", None) or 2**31,
     )
+
+
+def check_architecture(path: Path, *, trust_remote_code: bool) -> Architecture:
+    """Read all that needs no weights. Raises QuantizeError for a model that cannot be quantized."""
+    if not (path / "config.json").is_file():
+        raise QuantizeError(f"{path} has no config.json; MODEL is a directory in Hugging Face's layout or a hub id")
+    config = _model_config(path, trust_remote_code)
+    quantization = getattr(config, "quantization_config", None)
+    if quantization:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else type(quantization).__name__
+        raise QuantizeError(f"{path} is quantized already ({method}); give the float model it was made from")
+    if not any((path / file).is_file() for file in TOKENIZER_FILES):
+        raise QuantizeError(f"{path} has no tokenizer ({', '.join(TOKENIZER_FILES)}); copy the model's tokenizer there")
+    return Architecture(config, *_linears(config, trust_remote_code))
 
 
 def _model_config(path: Path, trust_remote_code: bool) -> Any:
