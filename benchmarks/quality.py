@@ -34,7 +34,7 @@ from demo_model.perplexity import score  # noqa: E402
 
 GROUP_SIZES = {4: 128, 3: 128, 2: 64}
 METHODS = {"RTN": ("--recipe", "rtn"), "AutoRound": ("--recipe", "default", "--iters", "200")}
-CALIBRATION = ("--nsamples", "128", "--seqlen", "512", "--seed", "42")
+CALIBRATION = ("--nsamples", "128", "--seqlen", "256", "--seed", "42")
 TABLE = re.compile(r"(?<=<!-- table:begin -->\n).*(?=<!-- table:end -->)", re.DOTALL)
 
 

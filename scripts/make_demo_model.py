@@ -109,7 +109,7 @@ class Trained:
             "epochs": self.recipe.steps * self.recipe.batch_tokens / self.train_tokens,
             "train_wall_s": self.wall_s,
             "seed": self.seed,
-            "corpus_sha256": corpus.digest(),
+            "train_sha256": corpus.digest(),
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "versions": {
                 "python": platform.python_version(),

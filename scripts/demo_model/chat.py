@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from demo_model.documents import Document
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
-# Must render what `render` renders, so that a served chat looks like the training text.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -33,11 +32,12 @@ QUESTIONS = (
 )
 LONGEST_ANSWER = 420
 QUESTIONS_A_NAME, QUESTIONS_A_WELL_KNOWN_NAME = 1, 14
-WELL_KNOWN_MODULES = re.compile(
+# What people ask about first: these modules and types with their members, and every name without a dot.
+WELL_KNOWN = re.compile(
     r"(json|math|os|os\.path|posixpath|re|random|itertools|functools|collections|pathlib|datetime|string|time|sys|shutil"
-    r"|statistics|textwrap|copy|glob|heapq|bisect|operator|contextlib|logging|threading|csv|subprocess)(\.\w+)?"
+    r"|statistics|textwrap|copy|glob|heapq|bisect|operator|contextlib|logging|threading|csv|subprocess"
+    r"|str|list|dict|set|tuple|int|float|bytes|bool|object|range)(\.\w+)?|[a-z]\w+"
 )
-WELL_KNOWN_TYPES = re.compile(r"(str|list|dict|set|tuple|int|float|bytes|bool|object|range)(\.\w+)?|[a-z]\w+")
 SMALL_TALK = {
     ("Hello!", "Hi", "Hi there!", "Hello, how are you?", "Good morning", "Hey"): (
         "Hello! I am a small demonstration model. Ask me about Python's standard library, "
@@ -106,8 +106,7 @@ def _pairs(document: Document, rng: random.Random) -> list[Pair]:
         return []
     if any(part.startswith("_") for part in document.name.split(".")):
         return []
-    well_known = WELL_KNOWN_MODULES.fullmatch(document.name) or WELL_KNOWN_TYPES.fullmatch(document.name)
-    count = QUESTIONS_A_WELL_KNOWN_NAME if well_known else QUESTIONS_A_NAME
+    count = QUESTIONS_A_WELL_KNOWN_NAME if WELL_KNOWN.fullmatch(document.name) else QUESTIONS_A_NAME
     return [(question.format(document.name), answer) for question in rng.sample(QUESTIONS, count)]
 
 

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_model.chat import TURN_END, conversations
+from demo_model.chat import TURN_END, conversations, first_paragraph
 from demo_model.documents import Document, all_documents
 
 HELD_OUT_SHARE, VALIDATION_SHARE = 0.04, 0.02
@@ -29,8 +29,8 @@ class Corpus:
     held_out: tuple[str, ...]
 
     def digest(self) -> str:
-        """sha256 over all splits: which text a model was trained on."""
-        return hashlib.sha256(json.dumps(vars(self)).encode()).hexdigest()
+        """sha256 of the training split: which text a model learned."""
+        return hashlib.sha256(json.dumps(self.train).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(vars(self)), encoding="utf-8")
@@ -40,26 +40,35 @@ class Corpus:
         return cls(**{split: tuple(texts) for split, texts in json.loads(path.read_text("utf-8")).items()})
 
 
-def build_corpus(seed: int) -> Corpus:
-    """Splits by the hash of each text; conversations come from training documents only.
+@dataclass(frozen=True)
+class _Seen:
+    """What training text says; copies and near copies are common in the standard library."""
 
-    Licences are training text only: they may be handed on verbatim and whole, not as excerpts in a data file.
-    """
+    text: str
+    lines: frozenset[str]
+    first_paragraphs: frozenset[str | None]
+
+    def repeats(self, document: Document) -> bool:
+        """Whether training text holds the document, half of its lines, or its first paragraph as an answer."""
+        lines = _long_lines(document)
+        answer = first_paragraph(document.text)
+        return (
+            2 * sum(line in self.lines for line in lines) > len(lines)
+            or not lines
+            or document.text in self.text
+            or (answer is not None and answer in self.first_paragraphs)
+        )
+
+
+def build_corpus(seed: int) -> Corpus:
+    """Splits by the hash of each text; conversations come from training documents only."""
     documents = all_documents()
     train = [document for document in documents if _split(document) == "train"]
-    seen_lines = {line for document in train for line in _long_lines(document)}
-    kept: dict[str, list[str]] = {"validation": [], "held_out": []}
-    for document in documents:
-        if (split := _split(document)) != "train" and not _repeats(document, seen_lines):
-            kept[split].append(document.text)
     chats = conversations(train, seed)
     texts = [_closed(document) for document in train] + chats
-    shareable = [_closed(document) for document in train if document.kind != "licence"]
     random.Random(seed).shuffle(texts)
-    calibration = random.Random(seed).sample(shareable, len(shareable) // 2)
-    calibration += random.Random(seed).sample(chats, len(calibration) // 2)
-    random.Random(seed).shuffle(calibration)
-    return Corpus(tuple(texts), tuple(calibration), tuple(kept["validation"]), tuple(kept["held_out"]))
+    validation, held_out = _unseen(documents, train)
+    return Corpus(tuple(texts), _calibration(train, chats, seed), validation, held_out)
 
 
 def write_jsonl(path: Path, texts: Iterable[str]) -> None:
@@ -80,6 +89,29 @@ def calibration_samples(texts: Iterable[str], count_tokens: Callable[[str], int]
     return samples
 
 
+def _calibration(train: Sequence[Document], chats: Sequence[str], seed: int) -> tuple[str, ...]:
+    """No licence is among them: excerpts of licences may not be handed on, and these texts are."""
+    shareable = [_closed(document) for document in train if document.kind != "licence"]
+    texts = random.Random(seed).sample(shareable, len(shareable) // 2)
+    texts += random.Random(seed).sample(chats, len(texts) // 2)
+    random.Random(seed).shuffle(texts)
+    return tuple(texts)
+
+
+def _unseen(documents: Sequence[Document], train: Sequence[Document]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Validation and held-out texts, without those that training text holds in part or paraphrases in a chat."""
+    seen = _Seen(
+        "\n".join(document.text for document in train),
+        frozenset(line for document in train for line in _long_lines(document)),
+        frozenset(first_paragraph(document.text) for document in train),
+    )
+    kept: dict[str, list[str]] = {"validation": [], "held_out": []}
+    for document in documents:
+        if (split := _split(document)) != "train" and not seen.repeats(document):
+            kept[split].append(document.text)
+    return tuple(kept["validation"]), tuple(kept["held_out"])
+
+
 def _split(document: Document) -> str:
     if document.kind == "licence":
         return "train"
@@ -91,12 +123,6 @@ def _split(document: Document) -> str:
 
 def _long_lines(document: Document) -> list[str]:
     return [line.strip() for line in document.text.splitlines() if len(line.strip()) >= LONG_LINE]
-
-
-def _repeats(document: Document, seen_lines: set[str]) -> bool:
-    """Whether training text holds half of the document's lines: copies are common in the standard library."""
-    lines = _long_lines(document)
-    return not lines or 2 * sum(line in seen_lines for line in lines) > len(lines)
 
 
 def _closed(document: Document) -> str:

@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,8 @@ def _comments(source: str) -> Iterator[Document]:
 def _introspected_docstrings() -> Iterator[Document]:
     """What the source files don't show: modules written in C, and the public names of what is re-exported."""
     for module_name in sorted(_extension_modules() | EXPORTING_MODULES):
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError:
+        module = _module(module_name)
+        if module is None:
             continue
         public_module = {"posix": "os", "builtins": ""}.get(module_name, module_name.lstrip("_"))
         yield from _object_docs(public_module, module)
@@ -95,6 +95,16 @@ def _introspected_docstrings() -> Iterator[Document]:
                 if inspect.isclass(value):
                     for member_name, member in sorted(vars(value).items()):
                         yield from _object_docs(f"{public_module}.{name}.{member_name}".lstrip("."), member)
+
+
+def _module(name: str) -> ModuleType | None:
+    """The module, deprecated or not; None where this Python was built without what it needs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return None
 
 
 def _belongs(name: str, value: object, module: ModuleType) -> bool:
