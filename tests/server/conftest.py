@@ -1,5 +1,6 @@
 """One quantized model and one server for all tests of the API."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,15 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.autoround import quantize_rtn
 from tests.models import make_llama
+from tests.quantize.fake_hub import PRESENT, FakeHub, fake_hub
 from tests.server.live import LiveServer
 
 MAX_TOTAL_TOKENS = 2048
 EOS_ID = 2
+OTHER_CHAT_TEMPLATE = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system prompts') }}{% endif %}"
+    "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+)
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +46,18 @@ def server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
-def small_server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server with tight limits, set by environment variables under TGI's names."""
-    log = tmp_path_factory.mktemp("small-server") / "log"
+def hub(served_model: Path) -> Iterator[FakeHub]:
+    """A hub that has the served model."""
+    with fake_hub(served_model) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def small_server(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server of a hub's model with tight limits, set by environment variables under TGI's names."""
+    directory = tmp_path_factory.mktemp("small-server")
+    template = directory / "tokenizer_config.json"
+    template.write_text(json.dumps({"chat_template": OTHER_CHAT_TEMPLATE}))
     environment = {
         "QUANTIZE": "auto-round",
         "API_KEY": "Secret",
@@ -54,8 +69,12 @@ def small_server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -
         "MAX_STOP_SEQUENCES": "1",
         "PAYLOAD_LIMIT": "1000",
         "COMPUTE_TYPE": "2-core",
+        "TOKENIZER_CONFIG_PATH": str(template),
+        "HUGGINGFACE_HUB_CACHE": str(directory / "hub"),
+        "HF_ENDPOINT": hub.address,
+        "HF_HUB_DISABLE_XET": "1",
     }
-    live = LiveServer(served_model, log, **environment)
+    live = LiveServer(PRESENT, directory / "log", **environment)
     live.http.headers["authorization"] = "Bearer secret"
     yield live
     live.close()

@@ -21,7 +21,7 @@ COMMAND = [str(Path(sys.executable).with_name("tgi-autoround")), "serve"]
 class LiveServer:
     """`tgi-autoround serve` on a free port; `http` is a client for it."""
 
-    def __init__(self, model: Path, log: Path, *options: str, **environment: str) -> None:
+    def __init__(self, model: Path | str, log: Path, *options: str, **environment: str) -> None:
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -24,6 +24,17 @@ def test_a_last_message_of_the_assistants_is_continued(server: LiveServer) -> No
     assert text.endswith("What is a list?\nassistant: A list is")
 
 
+def test_another_chat_template_can_be_given(small_server: LiveServer) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    assert small_server.post("/chat_tokenize", {"messages": messages}).json()["templated_text"] == "<a><b>"
+
+
+def test_a_template_that_refuses_the_messages_is_an_error(small_server: LiveServer) -> None:
+    response = small_server.post("/v1/chat/completions", {"messages": MESSAGES, "stream": True})
+    assert response.status_code == 422
+    assert response.json() == {"error": "Template error: no system prompts", "error_type": "template_error"}
+
+
 def test_content_in_parts_is_joined(server: LiveServer) -> None:
     parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "a list?"}]
     in_parts = server.post("/chat_tokenize", {"messages": [{"role": "user", "content": parts}]}).json()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.quantize.fake_hub import COMMIT, PRESENT
 from tests.server.live import LiveServer
 
 TGI_SCHEMAS = {
@@ -35,6 +36,11 @@ def test_info_tells_the_limits(server: LiveServer) -> None:
 def test_limits_are_taken_from_the_environment(small_server: LiveServer) -> None:
     info = small_server.http.get("/info").json()
     assert (info["max_concurrent_requests"], info["max_input_tokens"], info["max_stop_sequences"]) == (2, 50, 1)
+
+
+def test_a_hubs_model_is_served_and_named_with_its_commit(small_server: LiveServer) -> None:
+    info = small_server.http.get("/info").json()
+    assert (info["model_id"], info["model_sha"], info["model_pipeline_tag"]) == (PRESENT, COMMIT, None)
 
 
 def test_the_served_model_is_listed(server: LiveServer) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.quantize.fake_hub import GATED, PRESENT, FakeHub
 from tests.server.live import COMMAND, LiveServer
 
 GENERATE = {"inputs": "A", "parameters": {"max_new_tokens": 1}}
@@ -105,6 +107,28 @@ def test_a_start_that_cannot_work_ends_with_a_sentence(options: list[str], sente
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("model_id", "sentence"),
+    [
+        ("someone/absent", "someone/absent is neither a directory here nor a model on the hub"),
+        (GATED, f"{GATED} is gated: accept its terms on the hub and set HF_TOKEN"),
+        ("not a name", "--model-id not a name is neither a directory nor a hub id"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_named(hub: FakeHub, tmp_path: Path, model_id: str, sentence: str) -> None:
+    result = _serve("--model-id", model_id, "--port", "0", HF_ENDPOINT=hub.address, HF_HOME=str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"tgi-autoround: {sentence}")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_hub_out_of_reach_is_said_to_be(tmp_path: Path) -> None:
+    nobody = "http://127.0.0.1:9"
+    result = _serve("--model-id", PRESENT, "--port", "0", HF_ENDPOINT=nobody, HF_HOME=str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"tgi-autoround: {PRESENT} is no directory here, and the hub cannot be reached: ")
+
+
 def test_a_taken_port_is_named(server: LiveServer, served_model: Path) -> None:
     port = server.url.rsplit(":", 1)[1]
     result = _serve("--model-id", str(served_model), "--hostname", "127.0.0.1", "--port", port)
@@ -113,5 +137,8 @@ def test_a_taken_port_is_named(server: LiveServer, served_model: Path) -> None:
     assert result.stderr.strip() == expected
 
 
-def _serve(*options: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False)
+def _serve(*options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        [*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )

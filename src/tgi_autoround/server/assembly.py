@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from fastapi import FastAPI
 from transformers import PreTrainedTokenizerBase
 
@@ -31,7 +32,7 @@ def assemble(config: ServeConfig, source: ModelSource, engine: Engine, tokenizer
         bridge=bridge,
         infer=Infer(Validator(config, engine.limits, prompts), bridge, metrics),
         metrics=metrics,
-        compute_type=os.environ.get("COMPUTE_TYPE", "cpu"),
+        compute_type=os.environ.get("COMPUTE_TYPE") or _compute_type(),
         returns_full_text=source.pipeline_tag in (None, "text-generation"),
     )
     return create_app(context, config, on_shutdown=engine.stop)
@@ -54,3 +55,10 @@ def _info(config: ServeConfig, source: ModelSource, limits: EngineLimits) -> Inf
         sha=None,
         docker_label=os.environ.get("DOCKER_LABEL"),
     )
+
+
+def _compute_type() -> str:
+    """Name the device as TGI's launcher does: count and type."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"1-{torch.cuda.get_device_name(0).lower().replace(' ', '-')}"

@@ -1,15 +1,19 @@
 """What the routes share, and how they reach it."""
 
+import logging
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from tgi_autoround.server.bridge import Bridge
+from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Infer
 from tgi_autoround.server.metrics import Metrics
 from tgi_autoround.server.prompts import Prompts
 from tgi_autoround.server.schemas.info import Info
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class ServerContext:
     compute_type: str
     returns_full_text: bool
     """Whether `/` answers with the prompt too where a request does not say."""
+
+    def count_failure(self, error: ApiError) -> None:
+        """Count and log a request that gets an error."""
+        self.metrics.on_failure(error.counted_as)
+        logger.error("%s", error)
 
     @property
     def fingerprint(self) -> str:

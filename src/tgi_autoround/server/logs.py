@@ -31,4 +31,5 @@ def set_up(*, as_json: bool) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     level = getattr(logging, os.environ.get("LOG_LEVEL", "info").upper(), logging.INFO)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for http_client in ("httpx", "httpx2"):
+        logging.getLogger(http_client).setLevel(logging.WARNING)

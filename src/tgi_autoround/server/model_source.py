@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -60,7 +60,8 @@ def _download(model_id: str, config: ServeConfig) -> ModelSource:
         raise ConfigError(
             f"{model_id} is neither a directory here nor a model on the hub (a private one needs HF_TOKEN)"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    # HTTPError is the HTTP library's, whichever: httpx in huggingface_hub 1, httpx2 in 2.
+    except (LocalEntryNotFoundError, HTTPError, OSError) as error:
         raise ConfigError(
             f"{model_id}{revision} is no directory here, and the hub cannot be reached: {_first_line(error)}"
         ) from error
@@ -71,7 +72,7 @@ def _pipeline_tag(model_id: str, config: ServeConfig) -> str | None:
     """Return the hub's tag, None when it cannot be asked: the model itself is here already."""
     try:
         return HfApi(token=_token()).model_info(model_id, revision=config.revision).pipeline_tag
-    except (HfHubHTTPError, OSError):
+    except (HTTPError, OSError):
         return None
 
 

@@ -19,7 +19,7 @@ async def on_api_error(request: Request, error: Exception) -> Response:
     """Count the error and answer with TGI's JSON."""
     if not isinstance(error, ApiError):
         raise error
-    context_of(request).metrics.on_failure(error.counted_as)
+    context_of(request).count_failure(error)
     return error_response(error)
 
 

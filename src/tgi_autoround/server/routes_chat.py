@@ -55,6 +55,6 @@ async def _events(prompt: Prompt, answers: ChatAnswers, context: ServerContext) 
                 for piece in answers.pieces(step):
                     yield event(piece)
     except ApiError as error:
-        context.metrics.on_failure(error.counted_as)
+        context.count_failure(error)
         yield openai_error_event(error)
     yield DONE

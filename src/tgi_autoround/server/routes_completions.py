@@ -84,7 +84,7 @@ async def _events_of(index: int, prompt: Prompt, context: ServerContext) -> Even
             async for step in steps:
                 yield event(_piece(index, step, context))
     except ApiError as error:
-        context.metrics.on_failure(error.counted_as)
+        context.count_failure(error)
         yield openai_error_event(error)
 
 

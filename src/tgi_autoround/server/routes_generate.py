@@ -75,7 +75,7 @@ async def _events(prompt: Prompt, context: ServerContext) -> Events:
                 index += 1
                 yield event(_stream_response(prompt, index, step))
     except ApiError as error:
-        context.metrics.on_failure(error.counted_as)
+        context.count_failure(error)
         yield error_event(error)
 
 

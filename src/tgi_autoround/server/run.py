@@ -5,7 +5,9 @@ import logging
 import platform
 import signal
 import socket
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 def run(config: ServeConfig, source: ModelSource, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT. Raises TgiAutoRoundError where the server cannot start."""
+    # Process 1 of a container ignores SIGTERM unless it handles it, and loading a model can take minutes.
+    signal.signal(signal.SIGTERM, _leave_while_loading)
     if config.env:
         logger.info("%s", _versions())
     engine, tokenizer, _ = build_engine(_engine_config(config, source.path))
@@ -48,6 +52,10 @@ def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     logger.info("Connected: http://%s:%d", host, port)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _leave_while_loading(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _engine_config(config: ServeConfig, path: Path) -> EngineConfig:
