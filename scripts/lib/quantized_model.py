@@ -8,7 +8,7 @@ from pathlib import Path
 from console import Problem, say, step
 from paths import LOCK, WORK
 
-_OPTIONS = ("--bits", "4", "--group-size", "128", "--recipe", "light", "--nsamples", "64", "--seqlen", "256")
+_OPTIONS = ("--bits", "4", "--group-size", "128", "--iters", "25", "--nsamples", "64", "--seqlen", "256")
 
 
 def quantize(bin_folder: Path, model: str) -> Path:
