@@ -10,6 +10,7 @@ from tgi_autoround.engine.request import Finish
 
 DURATION_BUCKETS_S = [0.0001 * 1.5**power for power in range(1, 36)]
 BATCH_SIZE_BUCKETS = list(range(1, 1025))
+METHODS = ("prefill", "decode")
 FAILURES = ("validation", "overloaded", "generation", "incomplete", "dropped", "template")
 
 
@@ -52,6 +53,9 @@ class Metrics:
             buckets=DURATION_BUCKETS_S,
             registry=self.registry,
         )
+        for method in METHODS:
+            for metric in (self.batch_count, self.batch_success, self.batch_duration):
+                metric.labels(method)
         self.next_batch_size = Histogram(
             "tgi_batch_next_size",
             "Requests in the batch when prompts join it",
