@@ -103,6 +103,23 @@ def test_a_disk_that_fills_up_leaves_the_earlier_out_and_is_told_in_a_sentence(
     assert "the disk is full" in done.stderr
     assert "Traceback" not in done.stderr
     assert contents_of(earlier_out) == before
+    assert not Workspace(earlier_out).root.exists(), "a full disk is not kept full by what cannot be resumed"
+
+
+def test_a_failure_after_the_tuning_does_not_cost_the_tuning(
+    deep_model: Path, tmp_path: Path, run_quantize: RunQuantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    arguments = (deep_model, tmp_path / "out", "--recipe", "rtn")
+    with monkeypatch.context() as patched:
+        patched.setattr("tgi_autoround.quantize.job.assemble", full_disk)
+        with pytest.raises(QuantizeError, match=r"No space left.*--resume"):
+            run_quantize(*arguments)
+    monkeypatch.setattr("tgi_autoround.quantize.job.run_autoround", full_disk)  # must not be needed again
+    assert "going on after the tuning" in run_quantize(*arguments, "--resume")
+    assert len(open_checkpoint(tmp_path / "out").quantized_layers) == BLOCKS * 7
 
 
 def test_two_jobs_for_one_out_are_refused(deep_model: Path, earlier_out: Path, run_quantize: RunQuantize) -> None:

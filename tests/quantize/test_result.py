@@ -11,6 +11,10 @@ from transformers import AutoModelForCausalLM, AutoRoundConfig, AutoTokenizer
 
 from tests.quantize.conftest import QUICK_TUNING, RunQuantize, events_of
 from tgi_autoround.checkpoint import open_checkpoint
+from tgi_autoround.quantize.config import QuantizeConfig
+from tgi_autoround.quantize.plan import make_plan
+from tgi_autoround.quantize.resources import estimate
+from tgi_autoround.quantize.source import open_source
 
 PROMPT = "The quick brown fox"
 
@@ -148,3 +152,15 @@ def test_overwrite_replaces_an_earlier_result(
     assert not (out / "stale").exists()
     assert "block 2/2 model.layers.1: rounded" in said
     assert {spec.scheme.bits for spec in open_checkpoint(out).quantized_layers.values()} == {3}
+
+
+def test_the_size_estimated_beforehand_is_the_size_written(model: Path, tuned: Path, mixed: Path) -> None:
+    source = open_source(model)
+    for result in (tuned, mixed):
+        specs = open_checkpoint(result).quantized_layers.values()
+        overrides = {spec.name: {"bits": spec.scheme.bits, "group_size": spec.scheme.group_size} for spec in specs}
+        unquantized = {name: {"bits": 16} for name in source.block_linears if name not in overrides}
+        config = QuantizeConfig(model=str(model), output_dir=result, layer_config=overrides | unquantized)
+        expected = estimate(config, source, make_plan(config, source), device="cpu", seqlen_tokens=32)
+        weights_bytes = sum(path.stat().st_size for path in result.glob("*.safetensors"))
+        assert expected.result_bytes == pytest.approx(weights_bytes, rel=0.02)

@@ -2,18 +2,22 @@
 
 auto-round writes what it does not quantize in the dtype that it computed in (float32 on a CPU without bfloat16), one
 file a block when it can be resumed, readable by its owner only, and re-saves the tokenizer in transformers 5's terms.
-None of that is wanted: only the packed tensors are taken from it.
+After a resume it also writes the float weights of the blocks that it skipped (0.16.1: shard_writer.write in
+compressors/orchestrator.py takes them for unsaved). None of that is wanted: only the packed tensors are taken from it.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors import safe_open
 
 from tgi_autoround.checkpoint import Checkpoint
 from tgi_autoround.checkpoint.reader import INDEX_FILE, QUANTIZED_TENSORS, SINGLE_FILE
 from tgi_autoround.errors import QuantizeError
-from tgi_autoround.quantize.repair import repair_directory, write_json
+from tgi_autoround.quantize.jsonfile import read_json, write_json
+from tgi_autoround.quantize.repair import repair_directory
 from tgi_autoround.quantize.source import SourceModel
 
 if TYPE_CHECKING:
@@ -23,35 +27,51 @@ COPIED_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*", "NO
 LEFT_FILES = ("config.json", "quantization_config.json", INDEX_FILE)
 
 
-def assemble(source: SourceModel, tuned: Checkpoint, result: Path, *, max_shard_bytes: int) -> None:
-    """Write the model directory `result`. Raises QuantizeError for a tensor that has no place in it."""
-    known = {*source.checkpoint.file_of, *_packed_names(tuned.quantized_layers)}
-    surplus = sorted(set(tuned.file_of) - known)
+def assemble(source: SourceModel, tuned: Path, result: Path, *, max_shard_bytes: int) -> None:
+    """Write the model directory `result` from auto-round's directory `tuned`.
+
+    Raises QuantizeError where auto-round wrote a tensor that has no place in the result.
+    """
+    places = _places(tuned)
+    packed = {layer: [f"{layer}.{part}" for part in QUANTIZED_TENSORS] for layer in _packed_layers(places)}
+    surplus = sorted(
+        set(places) - set(source.checkpoint.file_of) - {name for names in packed.values() for name in names}
+    )
     if surplus:
-        raise QuantizeError(
-            f"auto-round wrote {surplus[0]} ({len(surplus)} tensors in all), which the source does not have"
-        )
-    _write_shards(_tensors(source.checkpoint, tuned), result, max_shard_bytes)
+        raise QuantizeError(f"auto-round wrote {surplus[0]} ({len(surplus)} tensors), which the source does not have")
+    _write_shards(_tensors(source.checkpoint, packed, places), result, max_shard_bytes)
     _copy_other_files(source.path, result)
-    quantization_config = tuned.config["quantization_config"]
+    quantization_config = read_json(tuned / "config.json")["quantization_config"]
     write_json(result / "config.json", {**source.checkpoint.config, "quantization_config": quantization_config})
     write_json(result / "quantization_config.json", quantization_config)
     repair_directory(result)
 
 
-def _packed_names(layers: Iterable[str]) -> Iterator[str]:
-    return (f"{layer}.{part}" for layer in layers for part in QUANTIZED_TENSORS)
+def _places(tuned: Path) -> dict[str, Path]:
+    """Return the file of every tensor that auto-round wrote."""
+    index = tuned / INDEX_FILE
+    if index.is_file():
+        return {name: tuned / file for name, file in read_json(index)["weight_map"].items()}
+    with safe_open(tuned / SINGLE_FILE, "pt") as file:
+        return dict.fromkeys(file.keys(), tuned / SINGLE_FILE)
 
 
-def _tensors(source: Checkpoint, tuned: Checkpoint) -> "Iterator[tuple[str, torch.Tensor]]":
+def _packed_layers(names: Iterable[str]) -> list[str]:
+    return [name.removesuffix(".qweight") for name in names if name.endswith(".qweight")]
+
+
+def _tensors(
+    source: Checkpoint, packed: Mapping[str, list[str]], places: Mapping[str, Path]
+) -> "Iterator[tuple[str, torch.Tensor]]":
     """Yield the source's tensors in its order, the packed parts in place of each quantized weight."""
     for name in source.file_of:
-        layer = name.removesuffix(".weight")
-        if name.endswith(".weight") and layer in tuned.quantized_layers:
-            for packed in _packed_names([layer]):
-                yield packed, tuned.read_tensor(packed)
-        else:
+        parts = packed.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
+        if parts is None:
             yield name, source.read_tensor(name)
+        else:
+            for part in parts:
+                with safe_open(places[part], "pt") as file:
+                    yield part, file.get_tensor(part)
 
 
 def _write_shards(tensors: "Iterable[tuple[str, torch.Tensor]]", directory: Path, max_shard_bytes: int) -> None:

@@ -32,7 +32,7 @@ def quantize_model(config: QuantizeConfig, console: Console) -> Path:
             _quantize(job, workspace, log)
     except OSError as error:
         raise QuantizeError(
-            f"the result could not be written: {error}; make room, then continue with --resume"
+            f"the result could not be written: {error}; make room, then run the command again with --resume"
         ) from error
     if config.upload_to_model_id:
         address = hub.upload(config.output_dir, config.upload_to_model_id)
@@ -43,16 +43,25 @@ def quantize_model(config: QuantizeConfig, console: Console) -> Path:
 def _quantize(job: Job, workspace: Workspace, log: JobLog) -> None:
     config = job.config
     workspace.restore()
-    goes_on = workspace.prepare(signature_of(config, job.source, job.samples), resume=config.resume)
+    goes_on = workspace.prepare(
+        signature_of(config, job.source, job.samples), blocks=job.source.num_blocks, resume=config.resume
+    )
     log.event("start", version=__version__, device=job.device, resumed=goes_on, tuning=asdict(config.tuning))
-    log.say(_what(job) + (f", going on after {workspace.finished_blocks()} blocks" if goes_on else ""))
-    tuned = run_autoround(config, job.source, job.plan, job.samples, workspace, log, device=job.device)
-    assemble(job.source, open_checkpoint(tuned), workspace.result, max_shard_bytes=config.max_shard_bytes)
+    log.say(_what(job) + (f", going on after {_done(workspace)}" if goes_on else ""))
+    tuned = workspace.tuned_model()
+    if tuned is None:
+        tuned = run_autoround(config, job.source, job.plan, job.samples, workspace, log, device=job.device)
+        workspace.mark_tuned(tuned)
+    assemble(job.source, tuned, workspace.result, max_shard_bytes=config.max_shard_bytes)
     write_model_card(job, workspace.result)
     _verify(job, workspace.result, log)
     workspace.publish(overwrite=config.overwrite)
     log.say(f"{config.output_dir} is complete: {_size_bytes(config.output_dir) / 1e6:.1f} MB")
     log.event("done", output_dir=str(config.output_dir))
+
+
+def _done(workspace: Workspace) -> str:
+    return "the tuning" if workspace.tuned_model() else f"{workspace.finished_blocks()} blocks"
 
 
 def _verify(job: Job, result: Path, log: JobLog) -> None:

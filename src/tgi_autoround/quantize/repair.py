@@ -4,9 +4,10 @@ Each repair adds what the older release reads and leaves what the newer one read
 hold transformers 5.
 """
 
-import json
 from pathlib import Path
 from typing import Any
+
+from tgi_autoround.quantize.jsonfile import read_json, write_json
 
 # Defaults of transformers 4.51's configuration classes; it reads no rope_parameters, and takes 10000 in silence.
 DEFAULT_ROPE_THETA = 10000.0
@@ -61,12 +62,3 @@ def repair_directory(directory: Path) -> None:
     if path.is_file():
         chat_template = template.read_text(encoding="utf-8") if template.is_file() else None
         write_json(path, repair_tokenizer_config(read_json(path), chat_template))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

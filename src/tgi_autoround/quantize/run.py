@@ -146,5 +146,8 @@ def _environment(directories: Mapping[str, Path]) -> Iterator[None]:
 
 def _explain(error: BaseException, workspace: Workspace) -> str:
     if any(sign in str(error) for sign in OUT_OF_SPACE):
-        return f"the disk is full: {error}; free some space beside {workspace.output_dir} and continue with --resume"
+        return (
+            f"the disk is full: {error}; free some space beside {workspace.output_dir}, "
+            "then run the command again with --resume"
+        )
     return f"auto-round stopped: {type(error).__name__}: {error}; its own messages are in {workspace.log_file}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 SIGNATURE_FILE = "signature"
+TUNED_FILE = ".tuned"
 WORLD_READABLE_FILE = 0o644
 WORLD_READABLE_DIRECTORY = 0o755
 # linux/fcntl.h and linux/fs.h; Python's os.rename has no such flag.
@@ -61,30 +62,38 @@ class Workspace:
     def log_file(self) -> Path:
         return self.output_dir.with_name(f"{self.output_dir.name}.log.jsonl")
 
-    def prepare(self, signature: str, *, resume: bool) -> bool:
-        """Make the directory ready for a job and return whether one begun earlier goes on.
+    def prepare(self, signature: str, *, blocks: int, resume: bool) -> bool:
+        """Make the directory ready for a job of that many blocks, and return whether one begun earlier goes on.
 
         Raises QuantizeError where the earlier job was another one, or its finished blocks would be thrown away.
         """
         recorded = self.root / SIGNATURE_FILE
-        goes_on = resume and recorded.is_file() and self.finished_blocks() > 0
+        finished = self.finished_blocks()
+        if not resume and (finished or self.tuned_model()):
+            raise QuantizeError(
+                f"an earlier job for this OUT stopped after {finished or blocks} blocks; "
+                f"continue it with --resume, or delete {self.root}"
+            )
+        # auto-round 0.16.1 cannot resume after the last block (compressors/orchestrator.py indexes the one behind it).
+        goes_on = resume and (self.tuned_model() is not None or 0 < finished < blocks)
         if goes_on and recorded.read_text(encoding="ascii") != signature:
             raise QuantizeError(
                 f"--resume: the unfinished job in {self.root} had other options, another model or other calibration "
                 "data; repeat its options, or delete that directory"
             )
-        if not resume and self.finished_blocks() > 0:
-            raise QuantizeError(
-                f"an earlier job for this OUT stopped after {self.finished_blocks()} blocks; "
-                f"continue it with --resume, or delete {self.root}"
-            )
-        for directory in (
-            (self.result, self.scratch) if goes_on else (self.tuned, self.resume, self.result, self.scratch)
-        ):
+        for directory in (self.result, self.scratch, *(() if goes_on else (self.tuned, self.resume))):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
         recorded.write_text(signature, encoding="ascii")
         return goes_on
+
+    def tuned_model(self) -> Path | None:
+        """Return auto-round's finished model, where the job got that far."""
+        return next((path.parent for path in self.tuned.glob(f"*/{TUNED_FILE}")), None)
+
+    def mark_tuned(self, model_dir: Path) -> None:
+        """Record that auto-round has finished, so that a failure afterwards does not cost the tuning."""
+        (model_dir / TUNED_FILE).touch()
 
     def finished_blocks(self) -> int:
         """Return how many blocks an unfinished job has tuned and written."""
@@ -124,9 +133,18 @@ class Workspace:
                 f"another job is writing {self.output_dir}; wait for it, or choose another OUT"
             ) from error
         else:
-            yield
+            yield from self._kept_if_resumable()
         finally:
             os.close(descriptor)
+
+    def _kept_if_resumable(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.restore()
+            if self.finished_blocks() == 0 and self.tuned_model() is None:
+                shutil.rmtree(self.root)
+            raise
 
 
 def signature_of(config: QuantizeConfig, source: SourceModel, samples: "torch.Tensor | None") -> str:
