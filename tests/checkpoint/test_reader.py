@@ -84,7 +84,7 @@ def reorder_groups(_config: Any, tensors: dict[str, torch.Tensor]) -> None:
         (drop_the_config, "config says floating point"),
         (break_a_scale, "NaN or infinity"),
         (shift_a_zero_point, "config says sym"),
-        (widen_the_scales, "expected I32, I32 and F16"),
+        (widen_the_scales, "scales is of type F32; expected F16"),
         (reorder_groups, "g_idx does not put 128 input features into each of 2 groups"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_truncated_file_is_refused(quantized: Quantized, tmp_path: Path) -> No
     copy = shutil.copytree(quantized(bits=4), tmp_path / "copy")
     data = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+    with pytest.raises(CheckpointError, match="truncated"):
         open_checkpoint(copy)
 
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tgi_autoround.checkpoint.json_files import show
+from tgi_autoround.checkpoint.patterns import compile_pattern
 from tgi_autoround.checkpoint.schemes import (
-    UNQUANTIZED_BITS,
     Override,
     QuantConfig,
-    compile_pattern,
     objects_in,
     override_from,
     scheme_from,
@@ -35,16 +35,10 @@ _REGEX_CHARACTERS = re.compile(r"[*+?^$()\[\]{}|\\]")
 
 def parse(raw: Mapping[str, Any]) -> QuantConfig:
     """Return the QuantConfig of a quantization_config that auto-round wrote."""
-    act_bits = raw.get("act_bits")
-    if act_bits is not None and not (isinstance(act_bits, int) and act_bits >= UNQUANTIZED_BITS):
-        raise UnsupportedError(
-            f"quantization_config.act_bits is {act_bits!r}; only weight-only checkpoints are served: "
-            "quantize with act_bits 16"
-        )
     default = scheme_from(raw, _packing(raw), "quantization_config")
     exact, overrides = {}, []
     for name, fields in objects_in(raw, "extra_config").items():
-        where = f"quantization_config.extra_config[{name!r}]"
+        where = f"quantization_config.extra_config[{show(name)}]"
         scheme = override_from(default, fields, where)
         if _REGEX_CHARACTERS.search(name):
             overrides.append(Override(compile_pattern(name, where), scheme))
@@ -56,18 +50,18 @@ def parse(raw: Mapping[str, Any]) -> QuantConfig:
 
 def _packing(raw: Mapping[str, Any]) -> Packing:
     named = raw.get("packing_format") or raw.get("backend")
-    packing = PACKING_OF_FORMAT.get(str(named)) or _historic_packing(str(named))
+    packing = _packing_of(named) if isinstance(named, str) else None
     if packing is None:
         raise UnsupportedError(
-            f"quantization_config.packing_format is {named!r}; these are read: {', '.join(PACKING_OF_FORMAT)}. "
+            f"quantization_config.packing_format is {show(named)}; these are read: {', '.join(PACKING_OF_FORMAT)}. "
             "Quantize again with format auto_round"
         )
     return packing
 
 
-def _historic_packing(backend: str) -> Packing | None:
-    """`gptq:exllamav2`, `auto_round:gptq:exllamav2`, `auto_round:exllamav2` ...: the format without its kernel."""
-    parts = backend.replace("autoround", "auto_round").replace("auto-round", "auto_round").split(":")
+def _packing_of(spelling: str) -> Packing | None:
+    """Historic spellings (`gptq:exllamav2`, `auto_round:gptq:exllamav2`, `auto_round:exllamav2`) also name a kernel."""
+    parts = spelling.replace("autoround", "auto_round").replace("auto-round", "auto_round").split(":")
     form = [part for part in parts if part not in HISTORIC_KERNELS]
     if form in (["gptq"], ["auto_gptq"]):
         return Packing.GPTQ

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tgi_autoround.checkpoint.schemes import Override, QuantConfig, compile_pattern, scheme_from, strings_in
+from tgi_autoround.checkpoint.json_files import show
+from tgi_autoround.checkpoint.schemes import Override, QuantConfig, scheme_from, strings_in
 from tgi_autoround.checkpoint.spec import Packing
 from tgi_autoround.errors import CheckpointError, UnsupportedError
 
@@ -17,19 +18,18 @@ def parse(raw: Mapping[str, Any]) -> QuantConfig:
     """
     version = raw.get("version", "gemm")
     if version != "gemm":
-        raise UnsupportedError(f"quantization_config.version is {version!r}; AWQ's 'gemm' layout is read")
+        raise UnsupportedError(f"quantization_config.version is {show(version)}; AWQ's 'gemm' layout is read")
     zero_point = raw.get("zero_point", True)
     if not isinstance(zero_point, bool):
-        raise CheckpointError(f"quantization_config.zero_point is {zero_point!r}; it must be true or false")
+        raise CheckpointError(f"quantization_config.zero_point is {show(zero_point)}; it must be true or false")
     fields = {
         "bits": raw.get("bits", raw.get("w_bit")),
         "group_size": raw.get("group_size", raw.get("q_group_size")),
         "sym": not zero_point,
     }
     default = scheme_from(fields, Packing.AWQ, "quantization_config")
-    where = "quantization_config.modules_to_not_convert"
     skipped = tuple(
-        Override(compile_pattern(rf"(^|\.){re.escape(name)}(\.|$)", where), None)
+        Override(re.compile(rf"(^|\.){re.escape(name)}(\.|$)"), None)
         for name in strings_in(raw, "modules_to_not_convert")
     )
     return QuantConfig(default, {}, skipped)

@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tgi_autoround.checkpoint.json_files import show
+from tgi_autoround.checkpoint.patterns import NamePattern, compile_pattern
 from tgi_autoround.checkpoint.schemes import (
     Override,
     QuantConfig,
-    compile_pattern,
     objects_in,
     override_from,
     scheme_from,
@@ -28,7 +29,7 @@ def parse(raw: Mapping[str, Any]) -> QuantConfig:
     form = raw.get("checkpoint_format")
     if not isinstance(form, str | None) or form not in PACKING_OF_CHECKPOINT_FORMAT:
         raise UnsupportedError(
-            f"quantization_config.checkpoint_format is {form!r}; gptq and gptq_v2 are read. "
+            f"quantization_config.checkpoint_format is {show(form)}; gptq and gptq_v2 are read. "
             "Export the model again in one of them"
         )
     default = scheme_from({"sym": True, **raw}, PACKING_OF_CHECKPOINT_FORMAT[form], "quantization_config")
@@ -38,7 +39,7 @@ def parse(raw: Mapping[str, Any]) -> QuantConfig:
 
 
 def _override(default: QuantScheme, name: str, fields: Any) -> Override:
-    where = f"quantization_config.dynamic[{name!r}]"
+    where = f"quantization_config.dynamic[{show(name)}]"
     if name.startswith("-:"):
         return Override(_from_start(name[2:], where), None)
     return Override(_from_start(name.removeprefix("+:"), where), override_from(default, fields, where))
@@ -48,13 +49,12 @@ def _only(default: QuantScheme, modules: tuple[str, ...]) -> tuple[Override, ...
     """`modules_in_block_to_quantize` names the quantized linears by their path inside a block; all others are not."""
     if not modules:
         return ()
-    where = "quantization_config.modules_in_block_to_quantize"
     endings = "|".join(re.escape(module) for module in modules)
     return (
-        Override(compile_pattern(rf"(^|\.)({endings})$", where), default),
-        Override(compile_pattern("", where), None),
+        Override(re.compile(rf"(^|\.)({endings})$"), default),
+        Override(re.compile(""), None),
     )
 
 
-def _from_start(pattern: str, where: str) -> re.Pattern[str]:
+def _from_start(pattern: str, where: str) -> NamePattern:
     return compile_pattern(rf"\A(?:{pattern})", where)
