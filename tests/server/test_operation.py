@@ -126,7 +126,7 @@ def test_a_hub_out_of_reach_is_said_to_be(tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9"
     result = _serve("--model-id", PRESENT, "--port", "0", HF_ENDPOINT=nobody, HF_HOME=str(tmp_path))
     assert result.returncode == 1
-    assert result.stderr.startswith(f"tgi-autoround: {PRESENT} is no directory here, and the hub cannot be reached: ")
+    assert result.stderr.startswith(f"tgi-autoround: {PRESENT} is no directory here, and cannot be downloaded: ")
 
 
 def test_a_taken_port_is_named(server: LiveServer, served_model: Path) -> None:

@@ -63,7 +63,7 @@ def _download(model_id: str, config: ServeConfig) -> ModelSource:
     # HTTPError is the HTTP library's, whichever: httpx in huggingface_hub 1, httpx2 in 2.
     except (LocalEntryNotFoundError, HTTPError, OSError) as error:
         raise ConfigError(
-            f"{model_id}{revision} is no directory here, and the hub cannot be reached: {_first_line(error)}"
+            f"{model_id}{revision} is no directory here, and cannot be downloaded: {_first_line(error)}"
         ) from error
     return ModelSource(Path(directory), Path(directory).name, _pipeline_tag(model_id, config))
 

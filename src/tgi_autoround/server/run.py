@@ -45,13 +45,18 @@ def run(config: ServeConfig, source: ModelSource, listener: socket.socket) -> No
 
 
 def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
-    # uvicorn raises a signal again once it has shut down; without a handler it would end this process
-    # by that signal instead of with exit code 0.
+    server = uvicorn.Server(config)
+
+    def leave_unless_served(number: int, frame: FrameType | None) -> None:
+        """Keep exit code 0: uvicorn raises the signal that stopped it again once it has shut down."""
+        if not server.started:
+            _leave_while_loading(number, frame)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
+        signal.signal(number, leave_unless_served)
     host, port = listener.getsockname()[:2]
     logger.info("Connected: http://%s:%d", host, port)
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _leave_while_loading(number: int, _frame: FrameType | None) -> None:
