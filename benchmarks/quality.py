@@ -125,7 +125,7 @@ def _report(rows: Sequence[Row]) -> dict[str, object]:
         "command": "python benchmarks/quality.py",
         "calibration": " ".join(CALIBRATION),
         "rows": [asdict(row) for row in rows],
-        "machine": {"cpu_count": os.cpu_count(), "platform": platform.platform(terse=True)},
+        "machine": {"cpu_count": os.cpu_count(), "architecture": platform.machine()},
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("auto-round", "torch", "transformers")},
     }
