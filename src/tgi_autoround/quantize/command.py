@@ -128,7 +128,7 @@ def quantize(
     _run(options)
 
 
-def main() -> None:
+def main_text_generation_server() -> None:
     """The console script `text-generation-server` of the images that hold no TGI: `quantize` and nothing else."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.command("quantize", context_settings=CONTEXT_SETTINGS)(quantize)
