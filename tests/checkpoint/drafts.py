@@ -107,12 +107,17 @@ def with_header(content: bytes, data: bytes = b"") -> Edit:
     return raw(WEIGHTS, len(content).to_bytes(8, "little") + content + data)
 
 
+def header_of(content: bytes) -> bytes:
+    """The JSON at the beginning of a safetensors file."""
+    return content[8 : 8 + int.from_bytes(content[:8], "little")]
+
+
 def header(change: Callable[[dict[str, Any]], Any]) -> Edit:
     """The safetensors header after `change(header)`, before the same data."""
 
     def edit(files: Files) -> None:
-        end = 8 + int.from_bytes(files[WEIGHTS][:8], "little")
-        content, data = json.loads(files[WEIGHTS][8:end]), files[WEIGHTS][end:]
+        old = header_of(files[WEIGHTS])
+        content, data = json.loads(old), files[WEIGHTS][8 + len(old) :]
         change(content)
         with_header(json.dumps(content).encode(), data)(files)
 

@@ -32,6 +32,7 @@ from tests.checkpoint.drafts import (
 from tgi_autoround.errors import CheckpointError, UnsupportedError
 
 QWEIGHT = f"{LAYER}.qweight"
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32}
 LONGEST_MESSAGE = 1500
 
 
@@ -101,6 +102,10 @@ CONFIGS = [
         "up_proj: the file holds packed integers, but the config says floating point",
     ),
     broken("a packed file without quantization", raw(CONFIG, b"{}"), "config says floating point"),
+    unsupported("words are int32", only_quantization({**GPTQ, "pack_dtype": "int8"}), "pack_dtype is 'int8'"),
+    unsupported("GPTQ's format is known", only_quantization({**GPTQ, "format": "bitblas"}), "_format is 'bitblas'"),
+    broken("GPTQ's lm_head is a truth value", only_quantization({**GPTQ, "lm_head": "no"}), "lm_head is 'no'; it must"),
+    unsupported("an override's lookbehind", only_quantization({**GPTQ, "dynamic": {"(?<=a)b": {}}}), "uses lookbehind"),
     broken("a long value is cut", quantization(quant_method="awq", zero_point="x" * 10**6), "zero_point is 'xxx"),
 ]
 
@@ -194,6 +199,7 @@ LAYERS = [
     broken("raw zero points", quantization(packing_format="auto_round"), "zero points are all 8, but the file holds 7"),
     broken("scales are numbers", part("scales", torch.full((2, 32), torch.nan).half()), "up_proj.*NaN or infinity"),
     broken("scales are finite", part("scales", torch.full((2, 32), torch.inf).half()), "NaN or infinity"),
+    broken("bias is finite", part("bias", torch.full((32,), torch.nan)), "up_proj.*bias holds NaN or infinity"),
     broken("sym has one zero point", part("qzeros", torch.zeros(2, 4, dtype=torch.int32)), "zero points are all 8"),
     broken("something is packed", with_header(b"{}"), "names a quantization, but no tensor is packed"),
 ]

@@ -108,6 +108,7 @@ def test_a_gptq_export_is_read_with_its_dynamic_rules_in_order() -> None:
 
 def test_gptq_v2_stores_true_zero_points() -> None:
     assert parse_quant_config({**GPTQ, "checkpoint_format": "gptq_v2"}).default.packing is Packing.GPTQ_RAW
+    assert parse_quant_config({**GPTQ, "format": "gptq_v2"}).default.packing is Packing.GPTQ_RAW
     assert parse_quant_config({**GPTQ, "checkpoint_format": "gptq"}).default.packing is Packing.GPTQ
 
 

@@ -19,22 +19,27 @@ from tgi_autoround.checkpoint.schemes import (
     strings_in,
 )
 from tgi_autoround.checkpoint.spec import Packing, QuantScheme
-from tgi_autoround.errors import UnsupportedError
+from tgi_autoround.errors import CheckpointError, UnsupportedError
 
 PACKING_OF_CHECKPOINT_FORMAT = {None: Packing.GPTQ, "gptq": Packing.GPTQ, "gptq_v2": Packing.GPTQ_RAW}
 
 
 def parse(raw: Mapping[str, Any]) -> QuantConfig:
     """Return the QuantConfig of a quantization_config in GPTQ's format."""
-    form = raw.get("checkpoint_format")
+    form = raw.get("checkpoint_format", raw.get("format"))
     if not isinstance(form, str | None) or form not in PACKING_OF_CHECKPOINT_FORMAT:
         raise UnsupportedError(
             f"quantization_config.checkpoint_format is {show(form)}; gptq and gptq_v2 are read. "
             "Export the model again in one of them"
         )
+    if raw.get("pack_dtype", "int32") != "int32":
+        raise UnsupportedError(f"quantization_config.pack_dtype is {show(raw['pack_dtype'])}; int32 words are read")
+    has_quantized_head = raw.get("lm_head") or False
+    if not isinstance(has_quantized_head, bool):
+        raise CheckpointError(f"quantization_config.lm_head is {show(has_quantized_head)}; it must be true or false")
     default = scheme_from({"sym": True, **raw}, PACKING_OF_CHECKPOINT_FORMAT[form], "quantization_config")
     overrides = tuple(_override(default, *item) for item in objects_in(raw, "dynamic").items())
-    exact = {} if raw.get("lm_head") else {"lm_head": None}
+    exact = {} if has_quantized_head else {"lm_head": None}
     return QuantConfig(default, exact, (*overrides, *_only(default, strings_in(raw, "modules_in_block_to_quantize"))))
 
 

@@ -63,7 +63,10 @@ def unpack(
     order = _input_order(spec, g_idx) if g_idx is not None else None
     if order is not None:
         codes = codes[order]
-    _check_values(spec, zero_points, scales)
+    _check_finite(spec, "scales", scales)
+    if bias is not None:
+        _check_finite(spec, "bias", bias)
+    _check_symmetry(spec, zero_points)
     return NormalForm(spec, codes, zero_points, scales, bias, order)
 
 
@@ -80,9 +83,12 @@ def _input_order(spec: LayerSpec, g_idx: torch.Tensor) -> torch.Tensor | None:
     return order
 
 
-def _check_values(spec: LayerSpec, zero_points: torch.Tensor, scales: torch.Tensor) -> None:
-    if not torch.isfinite(scales).all():
-        raise CheckpointError(f"layer {spec.name}: {spec}: scales hold NaN or infinity; quantize the model again")
+def _check_finite(spec: LayerSpec, part: str, values: torch.Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise CheckpointError(f"layer {spec.name}: {spec}: {part} holds NaN or infinity; quantize the model again")
+
+
+def _check_symmetry(spec: LayerSpec, zero_points: torch.Tensor) -> None:
     middle = 1 << (spec.scheme.bits - 1)
     if spec.scheme.sym and not (zero_points == middle).all():
         raise CheckpointError(
