@@ -14,7 +14,12 @@ from typer.testing import CliRunner
 from tests.models import english_text, make_llama
 from tgi_autoround.quantize.command import CONTEXT_SETTINGS, quantize
 
-COMMAND = (sys.executable, "-c", "from tgi_autoround.quantize.command import main_text_generation_server as main; main()", "quantize")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "from tgi_autoround.quantize.command import main_text_generation_server as main; main()",
+    "quantize",
+)
 QUICK_TUNING = ("--iters", "4", "--nsamples", "8", "--seqlen", "32", "--batch-size", "4")
 
 RunQuantize = Callable[..., str]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoRoundConfig, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoRoundConfig, AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
+from tests.models import make_tokenizer
 from tests.quantize.conftest import QUICK_TUNING, RunQuantize, events_of
 from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.quantize.config import QuantizeConfig
@@ -164,3 +165,24 @@ def test_the_size_estimated_beforehand_is_the_size_written(model: Path, tuned: P
         expected = estimate(config, source, make_plan(config, source), device="cpu", seqlen_tokens=32)
         weights_bytes = sum(path.stat().st_size for path in result.glob("*.safetensors"))
         assert expected.result_bytes == pytest.approx(weights_bytes, rel=0.02)
+
+
+def test_the_experts_of_a_mixture_are_quantized_one_by_one(run_quantize: RunQuantize, tmp_path: Path) -> None:
+    config = Qwen3MoeConfig(
+        vocab_size=1024,
+        hidden_size=64,
+        intermediate_size=128,
+        moe_intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        num_experts=4,
+        num_experts_per_tok=2,
+    )
+    make_tokenizer(tmp_path / "moe")
+    Qwen3MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "moe")
+    run_quantize(tmp_path / "moe", tmp_path / "out", "--recipe", "rtn", "--group-size", 32)
+    layers = open_checkpoint(tmp_path / "out").quantized_layers
+    assert sum(".experts." in name for name in layers) == 2 * 4 * 3
+    assert not any(name.endswith("mlp.gate") for name in layers)

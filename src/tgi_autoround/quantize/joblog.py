@@ -72,7 +72,7 @@ class JobLog:
         """Start the bar of the decoder blocks; `finished` of them were done by an earlier run."""
         self._first_block = finished
         self._blocks_started_at = time.monotonic()
-        self._task = self._bar.add_task("tuning blocks", total=total, completed=finished)
+        self._task = self._bar.add_task("blocks", total=total, completed=finished)
 
     def block_done(self, name: str, index: int, total: int, loss: BlockLoss | None) -> None:
         """Report the block number `index` (from 1) of `total`."""

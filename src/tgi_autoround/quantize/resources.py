@@ -11,6 +11,7 @@ from tgi_autoround.quantize.source import SourceModel
 
 SCALE_BYTES = 2
 FLOAT32_BYTES = 4
+EXPERTS = ".experts."
 # A block is tuned with its weights, their rounding offsets, the offsets' gradients and the rounded weights at once.
 COPIES_OF_TUNED_BLOCK = 4
 CGROUP_LIMITS = (
@@ -32,18 +33,20 @@ class Estimate:
 def estimate(config: QuantizeConfig, source: SourceModel, plan: Plan, *, device: str, seqlen_tokens: int) -> Estimate:
     """Return what the job needs at least of disk beside OUT, of main memory, and of the accelerator's."""
     shapes = {**source.block_linears, **source.head}
-    quantized_params = sum(shapes[name][0] * shapes[name][1] for name in plan.quantized_layers)
-    plain_bytes = source.file_bytes - quantized_params * source.weight_itemsize_bytes
-    packed_bytes = sum(_packed_bytes(scheme, *shapes[name]) for name, scheme in plan.quantized_layers.items())
+    quantized = plan.quantized_layers
+    plain_bytes = sum(
+        size for name, size in source.tensor_bytes.items() if name.removesuffix(".weight") not in quantized
+    )
+    packed_bytes = sum(_packed_bytes(scheme, *shapes[name]) for name, scheme in quantized.items())
     result_bytes = packed_bytes + plain_bytes
     activation_bytes = _activation_bytes(config, source, seqlen_tokens)
-    tuning_bytes = _largest_block_params(source) * FLOAT32_BYTES * COPIES_OF_TUNED_BLOCK
+    tuning_bytes = _block_params(source) * FLOAT32_BYTES * COPIES_OF_TUNED_BLOCK
     on_accelerator = device != "cpu" and config.tuning.needs_calibration
     return Estimate(
         result_bytes=result_bytes,
         # auto-round's own files, then the published copy of them, and the activations that --resume starts from.
         disk_bytes=2 * result_bytes + activation_bytes,
-        memory_bytes=source.file_bytes + activation_bytes + (0 if on_accelerator else tuning_bytes),
+        memory_bytes=_resident_bytes(source) + activation_bytes + (0 if on_accelerator else tuning_bytes),
         accelerator_bytes=tuning_bytes if on_accelerator else 0,
     )
 
@@ -111,8 +114,14 @@ def _activation_bytes(config: QuantizeConfig, source: SourceModel, seqlen_tokens
     return copies * config.tuning.nsamples * seqlen_tokens * source.hidden_size * itemsize
 
 
-def _largest_block_params(source: SourceModel) -> int:
+def _block_params(source: SourceModel) -> int:
     return sum(out * in_ for out, in_ in source.block_linears.values()) // source.num_blocks
+
+
+def _resident_bytes(source: SourceModel) -> int:
+    """Size of the weights held at once: all, but of a mixture's experts, which auto-round streams, one block's."""
+    expert_bytes = sum(size for name, size in source.tensor_bytes.items() if EXPERTS in name)
+    return sum(source.tensor_bytes.values()) - expert_bytes + expert_bytes // source.num_blocks
 
 
 def _gb(size_bytes: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
+from tgi_autoround.checkpoint.header import BYTES_OF_DTYPE
 from tgi_autoround.errors import QuantizeError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -34,15 +35,10 @@ class SourceModel:
     max_positions: int
 
     @cached_property
-    def file_bytes(self) -> int:
-        """Size of all the weight files."""
-        return sum(file.stat().st_size for file in set(self.checkpoint.file_of.values()))
-
-    @cached_property
-    def weight_itemsize_bytes(self) -> int:
-        """Bytes of one weight of the linear layers."""
-        smallest = min(self.block_linears, key=lambda name: prod(self.block_linears[name]))
-        return self.checkpoint.read_tensor(f"{smallest}.weight").element_size()
+    def tensor_bytes(self) -> Mapping[str, int]:
+        """Size of every tensor in the files."""
+        tensors = self.checkpoint.tensors
+        return {name: prod(tensor.shape) * BYTES_OF_DTYPE[tensor.dtype] for name, tensor in tensors.items()}
 
     @property
     def calibration_file(self) -> Path | None:
