@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoint.drafts import read_everything, write_files
-from tests.fuzz.fuzz_checkpoint import files_of, seeds
+from tests.fuzz.inputs import files_of, seeds
 
 TIME_S = int(os.environ.get("FUZZ_TIME_S", "60"))
 
