@@ -64,8 +64,14 @@ def edit_config(model_dir: Path, **fields: Any) -> None:
     ],
 )
 def test_options_that_cannot_work_are_refused(
-    model: Path, run_quantize: RunQuantize, tmp_path: Path, options: tuple[object, ...], reason: str
+    model: Path,
+    run_quantize: RunQuantize,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("tgi_autoround.quantize.hub.get_token", lambda: None)
     assert reason in refusal(run_quantize, model, tmp_path / "out", *options)
     assert list(tmp_path.iterdir()) == []
 
