@@ -23,7 +23,7 @@ def quantize(bin_folder: Path, model: str) -> Path:
         return output
     output.parent.mkdir(parents=True, exist_ok=True)
     with step(f"Quantizing {model} to 4 bits in groups of 128 with AutoRound"):
-        command = [str(bin_folder / "tgi-autoround"), "quantize", model, str(output), *_OPTIONS]
+        command = [str(bin_folder / "tgi-autoround"), "quantize", model, str(output), *_OPTIONS, "--resume"]
         returned = subprocess.run(command, env=_ENVIRONMENT | os.environ, check=False).returncode
         if returned != 0:
             raise Problem(f"Quantizing {model} failed with exit code {returned}; the reason is printed above.")

@@ -5,12 +5,12 @@ import sys
 import typer
 
 from tgi_autoround.errors import TgiAutoRoundError
-from tgi_autoround.quantize.command import quantize
+from tgi_autoround.quantize.command import CONTEXT_SETTINGS, quantize
 from tgi_autoround.server.command import serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(serve)
-app.command()(quantize)
+app.command(context_settings=CONTEXT_SETTINGS)(quantize)
 
 
 def main() -> None:
