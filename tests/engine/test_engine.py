@@ -1,3 +1,5 @@
+import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 from tests.conftest import Quantized
 from tests.engine.harness import Answer, ask, ask_all, start_engine
 from tgi_autoround.engine import Engine, EngineConfig, FinishReason, Request, SamplingParams, build_engine
+from tgi_autoround.engine.scheduler import Plan
 from tgi_autoround.errors import CheckpointError, ConfigError, EngineError
 
 PROMPT = list(range(3, 40))
@@ -73,6 +76,23 @@ def test_a_cancelled_request_leaves_and_the_others_go_on(engine: Engine) -> None
     assert len(gone.outputs) <= seen + 1
 
 
+def test_a_request_cancelled_during_a_step_gets_nothing_of_that_step(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, request = Answer(), Request(PROMPT, SamplingParams(max_new_tokens=5))
+    step = engine._runner.step
+
+    def step_while_the_client_leaves(plan: Plan) -> object:
+        engine.cancel(request)
+        return step(plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._runner, "step", step_while_the_client_leaves)
+        engine.submit(request, answer)
+        assert not answer.ended.wait(0.5)
+    assert answer.outputs == []
+
+
 def test_more_requests_than_slots_are_all_answered(engine: Engine) -> None:
     answers = ask_all(engine, [(PROMPT[: 5 + n], SamplingParams(max_new_tokens=5 + n)) for n in range(20)])
     assert [answer.finish.generated_tokens for answer in answers] == [5 + n for n in range(20)]
@@ -132,6 +152,17 @@ def test_quantize_is_refused_for_a_floating_point_model(tiny_llama: Path) -> Non
 
 def test_a_model_without_tokenizer_is_refused(quantized: Quantized, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).symlink_to(quantized(bits=4) / name)
-    with pytest.raises(CheckpointError, match="tokenizer"):
+        shutil.copy(quantized(bits=4) / name, tmp_path)
+    with pytest.raises(CheckpointError, match="the tokenizer cannot be loaded"):
         build_engine(EngineConfig(tmp_path))
+
+
+def test_an_end_of_text_token_ends_the_generation(engine: Engine, quantized: Quantized, tmp_path: Path) -> None:
+    free = ask(engine, PROMPT, max_new_tokens=20).token_ids
+    model_dir = shutil.copytree(quantized(bits=4), tmp_path / "model")
+    (model_dir / "generation_config.json").write_text(json.dumps({"eos_token_id": [free[4]]}))
+    other = start_engine(model_dir, cpu_compute="fp32")
+    answer = ask(other, PROMPT, max_new_tokens=20)
+    other.stop()
+    assert answer.finish.reason is FinishReason.EOS_TOKEN
+    assert answer.token_ids == free[: free.index(free[4]) + 1]

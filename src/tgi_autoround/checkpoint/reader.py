@@ -10,15 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tgi_autoround.checkpoint.config import parse_quant_config
-from tgi_autoround.checkpoint.files import INDEX_FILE, SINGLE_FILE, read_config, stored_tensors
+from tgi_autoround.checkpoint.files import read_config, stored_tensors
 from tgi_autoround.checkpoint.header import StoredTensor
 from tgi_autoround.checkpoint.layers import OPTIONAL_TENSORS, QUANTIZED_TENSORS, layer_parts, layer_spec
 from tgi_autoround.checkpoint.normal_form import NormalForm, unpack
 from tgi_autoround.checkpoint.schemes import QuantConfig
 from tgi_autoround.checkpoint.spec import LayerSpec
 from tgi_autoround.errors import CheckpointError
-
-__all__ = ["INDEX_FILE", "QUANTIZED_TENSORS", "SINGLE_FILE", "Checkpoint", "open_checkpoint"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from safetensors import safe_open
 
 from tgi_autoround.checkpoint import Checkpoint
-from tgi_autoround.checkpoint.reader import INDEX_FILE, QUANTIZED_TENSORS, SINGLE_FILE
+from tgi_autoround.checkpoint.files import INDEX_FILE, SINGLE_FILE
+from tgi_autoround.checkpoint.layers import QUANTIZED_TENSORS
 from tgi_autoround.errors import QuantizeError
 from tgi_autoround.quantize.jsonfile import read_json, write_json
 from tgi_autoround.quantize.repair import repair_directory
