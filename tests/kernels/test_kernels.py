@@ -64,6 +64,15 @@ def test_every_kernel_agrees_with_float64_on_the_decoded_weight(
     assert (y - expected).norm() / expected.norm() < BOUND[kernel.exact]
 
 
+@pytest.mark.parametrize("kernel", EVERY_KERNEL, ids=lambda kernel: kernel.name)
+def test_a_slice_of_wider_activations_gives_what_its_copy_gives(kernel: Kernel) -> None:
+    weight = make_layer(4, True, Packing.GPTQ, (256, 64, -1), bias=False)
+    buffers = kernel.prepare(weight, CPU, torch.float32)
+    wide = torch.randn(5, 512, generator=torch.Generator().manual_seed(0))
+    part = wide[:, 256:]
+    assert torch.equal(kernel.forward(part, buffers, weight.spec), kernel.forward(part.clone(), buffers, weight.spec))
+
+
 def test_fp32_compute_gives_a_row_the_same_bits_in_every_batch() -> None:
     weight = make_layer(4, True, Packing.GPTQ, (512, 256, 128), bias=False)
     kernel = select(weight.spec, CPU, torch.float32, exact=True)

@@ -64,7 +64,9 @@ class ArkKernel:
         """Multiply in ARK's arithmetic and return x's dtype."""
         import auto_round_kernel as ark
 
-        rows = x.reshape(-1, spec.in_features).float()
+        # woqgemm reads `A.contiguous().data_ptr()` after that copy is freed, which gives wrong numbers for slices:
+        # auto_round_kernel/__init__.py:629, auto-round-lib 0.16.0.
+        rows = x.reshape(-1, spec.in_features).float().contiguous()
         y: torch.Tensor = ark.woqgemm(
             rows,
             buffers["packed"],
