@@ -12,12 +12,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).parents[1] / "src/tgi_autoround"
-LAYERS = ("errors", "checkpoint", "kernels", "linear", "experts", "names", "modeling", "engine", "server")
+LAYERS = ("errors", "checkpoint", "kernels", "linear", "composite", "experts", "names", "modeling", "engine", "server")
 BELOW = {layer: set(LAYERS[:height]) for height, layer in enumerate(LAYERS)}
 MAY_IMPORT = BELOW | {
     "tgi": BELOW["engine"],
     "quantize": {"errors", "checkpoint"},
-    "cli": {*LAYERS, "quantize"},
+    "inspection": {"errors", "checkpoint", "kernels"},
+    "cli": {*LAYERS, "quantize", "inspection"},
     "__init__": set(),
 }
 
@@ -27,6 +28,7 @@ OUTSIDE_OF_CORE = {
     "checkpoint": {"torch", "safetensors"},
     "kernels": {"torch", "auto_round_kernel", "triton"},
     "linear": {"torch"},
+    "composite": {"torch"},
     "experts": {"torch", "transformers"},
     "names": {"transformers"},
     "modeling": {"torch", "safetensors", "transformers"},
