@@ -14,7 +14,7 @@ BOUND = {True: 1e-5, False: 1.5e-2}
 """Relative L2 error: fp32 arithmetic, and activations rounded to 8 bits."""
 SHAPES = [(256, 96, 32), (256, 64, -1), (512, 256, 128), (128, 32, 64), (352, 64, 128)]
 SCHEMES = [
-    *((bits, sym, Packing.GPTQ) for bits in (2, 3, 4, 8) for sym in (True, False)),
+    *((bits, sym, Packing.GPTQ) for bits in (2, 3, 4, 5, 6, 7, 8) for sym in (True, False)),
     (4, True, Packing.AWQ),
     (4, False, Packing.AWQ),
 ]

@@ -13,8 +13,8 @@ import torch
 from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing
 
 _SCALE_TYPE = "fp32"
-_WEIGHT_TYPE_OF_BITS = {2: "int2", 3: "int4", 4: "int4", 8: "int8"}
-"""ARK has no 3-bit container; 3-bit codes fit its 4-bit one unchanged."""
+_WEIGHT_TYPE_OF_BITS = {2: "int2", 3: "int4", 4: "int4", 5: "int8", 6: "int8", 7: "int8", 8: "int8"}
+"""ARK has containers of 2, 4 and 8 bits; other codes fit the next wider one unchanged."""
 
 
 class ArkKernel:
@@ -27,7 +27,7 @@ class ArkKernel:
         self._compute_type = "auto" if compute == "int8" else "fp32"
 
     def supports(self, spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> str | None:
-        """Takes 2/3/4/8-bit layers on the CPU whose groups divide in_features."""
+        """Takes layers on the CPU whose groups divide in_features."""
         if device.type != "cpu":
             return f"it runs on the CPU, not on {device.type}"
         if find_spec("auto_round_kernel") is None:
@@ -83,5 +83,5 @@ class ArkKernel:
 
 
 def _is_asym(spec: LayerSpec) -> bool:
-    """A 3-bit symmetric layer's zero point, 4, is off the middle of the 4-bit container that holds it."""
-    return not spec.scheme.sym or spec.scheme.bits == 3
+    """A symmetric layer's zero point is off the middle of a container that is wider than its codes."""
+    return not spec.scheme.sym or _WEIGHT_TYPE_OF_BITS[spec.scheme.bits] != f"int{spec.scheme.bits}"
