@@ -4,6 +4,7 @@ TGI_AUTOROUND_TEST_CACHE names the cache's folder; it is ~/.cache/tgi-autoround-
 """
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -22,7 +23,6 @@ from tests.coverage.cases import Case
 from tests.coverage.families import MODELS
 
 VERSIONS = {package: version(package) for package in ("auto-round", "torch", "transformers")}
-SOURCES = [Path(autoround.__file__), Path(models.__file__), Path(__file__)]
 INIT_STD = 0.1
 """Large enough that every layer shows in the logits."""
 
@@ -52,16 +52,25 @@ def source_model(name: str) -> Path:
 
 
 def _cached(made_from: dict[str, object], make: Callable[[Path], None]) -> Path:
-    sources = [path.read_text() for path in (*SOURCES, *([Path(edits.__file__)] if made_from.get("edit") else []))]
-    content = json.dumps([made_from, VERSIONS, sources], sort_keys=True)
+    makers = [autoround, models, _make, _make_model, *([edits] if "edit" in made_from else [])]
+    content = json.dumps([made_from, VERSIONS, [inspect.getsource(maker) for maker in makers]], sort_keys=True)
     folder = cache_dir() / hashlib.sha256(content.encode()).hexdigest()[:16]
     if not folder.exists():
         cache_dir().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
             out = Path(scratch) / "made"
             make(out)
-            out.rename(folder)
+            _publish(out, folder)
     return folder
+
+
+def _publish(made: Path, folder: Path) -> None:
+    """Several runs may make the same; the first one's stays."""
+    try:
+        made.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
 
 
 def _make(case: Case, out: Path) -> None:
