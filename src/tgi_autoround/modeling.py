@@ -102,7 +102,8 @@ def _load_quantized_layers(
         _check_place(model, name, path, spec)
         kernel = select(spec, device, dtype, exact=exact)
         parent, _, attribute = path.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, QLinear(checkpoint.load_layer(name), kernel, device, dtype))
+        layer = QLinear(checkpoint.load_layer(name, device), kernel, device, dtype)
+        setattr(model.get_submodule(parent), attribute, layer)
         kernels[kernel.name] += 1
     for kernel_name, layers in kernels.items():
         logger.info("%d quantized layers run on kernel %s", layers, kernel_name)

@@ -16,6 +16,8 @@ Three packings store a layer with K = in_features, N = out_features and G = ceil
 The nibbles of an AWQ word, lowest first, hold columns 0 2 4 6 1 3 5 7 of its eight.
 """
 
+import math
+
 import torch
 from torch.nn.functional import pad
 
@@ -26,15 +28,17 @@ AWQ_COLUMN_OF_NIBBLE = (0, 2, 4, 6, 1, 3, 5, 7)
 def unpack_stream(words: torch.Tensor, bits: int) -> torch.Tensor:
     """Return the codes streamed along dim 0: int32 [R*bits/32, C] -> uint8 [R, C]; a last short block is allowed."""
     rows = words.shape[0] * 32 // bits
-    blocks = pad(words, (0, 0, 0, -words.shape[0] % bits)).reshape(-1, bits, words.shape[1])
-    codes = torch.empty(blocks.shape[0], CODES_PER_BLOCK, words.shape[1], dtype=torch.uint8, device=words.device)
+    # The layout repeats as soon as codes fill whole words: every word for 2, 4 and 8 bits, every 3 words for 6.
+    codes_per_period, words_per_period = 32 // math.gcd(bits, 32), bits // math.gcd(bits, 32)
+    periods = pad(words, (0, 0, 0, -words.shape[0] % words_per_period)).reshape(-1, words_per_period, words.shape[1])
+    codes = torch.empty(periods.shape[0], codes_per_period, words.shape[1], dtype=torch.uint8, device=words.device)
     mask = (1 << bits) - 1
-    for index in range(CODES_PER_BLOCK):
+    for index in range(codes_per_period):
         word, shift = divmod(index * bits, 32)
-        value = blocks[:, word] >> shift
+        value = periods[:, word] >> shift
         bits_in_word = 32 - shift
         if bits_in_word < bits:
-            value = (value & ((1 << bits_in_word) - 1)) | (blocks[:, word + 1] << bits_in_word)
+            value = (value & ((1 << bits_in_word) - 1)) | (periods[:, word + 1] << bits_in_word)
         codes[:, index] = value & mask
     return codes.reshape(-1, words.shape[1])[:rows]
 

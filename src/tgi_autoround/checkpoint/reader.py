@@ -59,15 +59,15 @@ class Checkpoint:
             raise CheckpointError(f"{stored.file}: tensor {name!r} cannot be read: {error}") from error
         return tensor
 
-    def load_layer(self, name: str) -> NormalForm:
-        """Return a quantized layer in normal form, read and unpacked now, on the CPU."""
+    def load_layer(self, name: str, device: torch.device | None = None) -> NormalForm:
+        """Return a quantized layer in normal form, read now and unpacked on `device`, the CPU by default."""
         spec = self.quantized_layers[name]
-        qweight, qzeros, scales = (self.read_tensor(f"{name}.{part}") for part in QUANTIZED_TENSORS)
-        bias, g_idx = (self._read_if_there(f"{name}.{part}") for part in OPTIONAL_TENSORS)
+        qweight, qzeros, scales = (self.read_tensor(f"{name}.{part}").to(device) for part in QUANTIZED_TENSORS)
+        bias, g_idx = (self._read_if_there(f"{name}.{part}", device) for part in OPTIONAL_TENSORS)
         return unpack(spec, qweight, qzeros, scales, bias=bias, g_idx=g_idx)
 
-    def _read_if_there(self, name: str) -> torch.Tensor | None:
-        return self.read_tensor(name) if name in self.tensors else None
+    def _read_if_there(self, name: str, device: torch.device | None) -> torch.Tensor | None:
+        return self.read_tensor(name).to(device) if name in self.tensors else None
 
     def _layer_spec(self, name: str, parts: Mapping[str, StoredTensor]) -> LayerSpec:
         scheme = self.quant_config.scheme_of(name) if self.quant_config else None

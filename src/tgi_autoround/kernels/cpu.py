@@ -48,7 +48,7 @@ class ArkKernel:
         is_asym = _is_asym(weight.spec)
         zero_points = (weight.zero_points - middle).to(torch.int8) if is_asym else torch.empty(0, dtype=torch.int8)
         packed: torch.Tensor = ark.repack_quantized_weight(
-            (weight.codes.to(torch.int16) - middle).to(torch.int8).contiguous(),
+            (weight.codes - middle).view(torch.int8),  # uint8 wraps to the bits of the negative numbers
             weight.scales.float().contiguous(),
             zero_points.contiguous(),
             weight.spec.group_size,

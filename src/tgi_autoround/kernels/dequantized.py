@@ -6,6 +6,10 @@ import torch
 from torch.nn import functional
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
+from tgi_autoround.checkpoint.sharding import columns
+
+_WEIGHTS_AT_A_TIME = 2**20
+"""Dequantizing in parts keeps float32 intermediates small beside the layer."""
 
 
 class DequantizedKernel:
@@ -20,10 +24,16 @@ class DequantizedKernel:
 
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """weight [N, K] and bias [N], in the compute dtype."""
-        buffers = {"weight": weight.dequantize()}
+        spec = weight.spec
+        dequantized = torch.empty(spec.out_features, spec.in_features, device=device, dtype=dtype)
+        step = max(1, _WEIGHTS_AT_A_TIME // spec.in_features)
+        for start in range(0, spec.out_features, step):
+            part = columns(weight, start, min(start + step, spec.out_features))
+            dequantized[start : start + step] = part.dequantize()
+        buffers = {"weight": dequantized}
         if weight.bias is not None:
-            buffers["bias"] = weight.bias
-        return {name: tensor.to(device, dtype) for name, tensor in buffers.items()}
+            buffers["bias"] = weight.bias.to(device, dtype)
+        return buffers
 
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
         """Multiply in the compute dtype."""
