@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Finds a Python that requirements.lock was made for. Sourced by the commands in scripts/.
 
 # A candidate is run, not only looked up: version managers leave names on PATH that only print an error.
