@@ -114,6 +114,7 @@ def _hand_made() -> Iterator[Case]:
         f"intel/auto-round, backend {backend}": (Recipe(), {**old, "backend": backend})
         for backend in ("auto_round:gptq:exllamav2", "gptq:exllamav2")
     } | {
+        "intel/auto-round, backend auto_round:exllamav2": (raw, {**old, "backend": "auto_round:exllamav2"}),
         "auto_round with packing_format auto_round:gptq": (
             Recipe(),
             {"quant_method": "auto_round", "packing_format": "auto_round:gptq"},

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from tests.coverage import build
 from tests.coverage.cases import CASES, Case
@@ -13,6 +14,7 @@ from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.modeling import build_model
 
 TOKENS = torch.arange(3, 60)[None]
+LOGITS_BOUND = 1e-4
 EVERY_CASE = [pytest.param(case, id=case.name, marks=[] if case.fast else pytest.mark.slow) for case in CASES]
 
 
@@ -37,7 +39,21 @@ def test_every_layer_is_read_bit_for_bit(case: Case) -> None:
 def test_logits_are_those_of_the_dequantized_model(case: Case) -> None:
     folder = folder_of(case.name)
     model = build_model(open_checkpoint(folder), device=torch.device("cpu"), dtype=torch.float32, exact=True)
-    with torch.no_grad():
-        expected = dequantized_model(folder)(TOKENS, use_cache=False).logits
-        got = model(TOKENS, use_cache=False).logits
-    assert (got - expected).norm() / expected.norm() < 1e-4
+    assert difference(model, dequantized_model(folder)) < LOGITS_BOUND
+
+
+@torch.no_grad()
+def test_the_bound_on_logits_sees_one_wrong_zero_point_in_the_last_layer() -> None:
+    folder = folder_of("auto_round W4 sym g128")
+    right, wrong = dequantized_model(folder), dequantized_model(folder)
+    layer = "model.layers.1.mlp.down_proj"
+    step = open_checkpoint(folder).load_layer(layer).scales[0, 0].item()
+    wrong.get_submodule(layer).weight[0, :128] += step
+    assert difference(wrong, right) > LOGITS_BOUND
+
+
+@torch.no_grad()
+def difference(model: PreTrainedModel, expected: PreTrainedModel) -> float:
+    """Relative L2 difference of the logits of both."""
+    logits, wanted = (each(TOKENS, use_cache=False).logits for each in (model, expected))
+    return ((logits - wanted).norm() / wanted.norm()).item()
