@@ -1,16 +1,18 @@
-"""`tgi-autoround serve | quantize`: each command is defined beside the work it starts."""
+"""`tgi-autoround serve | quantize | inspect`: each command is defined beside the work it starts."""
 
 import sys
 
 import typer
 
 from tgi_autoround.errors import TgiAutoRoundError
-from tgi_autoround.quantize.command import CONTEXT_SETTINGS, quantize
+from tgi_autoround.inspection.command import inspect
+from tgi_autoround.quantize.command import quantize
 from tgi_autoround.server.command import serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(serve)
-app.command(context_settings=CONTEXT_SETTINGS)(quantize)
+app.command()(quantize)
+app.command()(inspect)
 
 
 def main() -> None:

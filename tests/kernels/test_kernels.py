@@ -65,6 +65,15 @@ def test_every_kernel_agrees_with_float64_on_the_decoded_weight(
 
 
 @pytest.mark.parametrize("kernel", EVERY_KERNEL, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_a_kernel_knows_beforehand_what_its_buffers_take(kernel: Kernel, scheme: tuple[int, bool, Packing]) -> None:
+    weight = make_layer(*scheme, (256, 96, 32), bias=False)
+    for dtype in (torch.float32, torch.bfloat16):
+        buffers = kernel.prepare(weight, CPU, dtype)
+        assert kernel.weight_bytes(weight.spec, dtype) == sum(tensor.nbytes for tensor in buffers.values())
+
+
+@pytest.mark.parametrize("kernel", EVERY_KERNEL, ids=lambda kernel: kernel.name)
 def test_a_slice_of_wider_activations_gives_what_its_copy_gives(kernel: Kernel) -> None:
     weight = make_layer(4, True, Packing.GPTQ, (256, 64, -1), bias=False)
     buffers = kernel.prepare(weight, CPU, torch.float32)

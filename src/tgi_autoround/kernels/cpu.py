@@ -38,6 +38,22 @@ class ArkKernel:
             return "an 8-bit zero point of 256, which this packing can hold, does not fit its int8"
         return None
 
+    def weight_bytes(self, spec: LayerSpec, dtype: torch.dtype) -> int:
+        """ARK's blob: codes, float32 scales, and sums of the weights for int8, each padded to its tiles."""
+        import auto_round_kernel as ark
+
+        size: int = ark.cpu_lib.packed_weight_size(
+            0,  # the stream, which the CPU has none of
+            spec.out_features,
+            spec.in_features,
+            spec.group_size,
+            ark.cvtstr_dtype(self._compute_type),
+            ark.cvtstr_dtype(_WEIGHT_TYPE_OF_BITS[spec.scheme.bits]),
+            ark.cvtstr_dtype(_SCALE_TYPE),
+            _is_asym(spec),
+        )
+        return size
+
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """packed: ARK's own blob, int8 [bytes]; bias: float32 [N], empty where the layer has none."""
         import auto_round_kernel as ark

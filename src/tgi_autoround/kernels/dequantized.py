@@ -22,6 +22,10 @@ class DequantizedKernel:
         """Takes every layer, on every device."""
         return None
 
+    def weight_bytes(self, spec: LayerSpec, dtype: torch.dtype) -> int:
+        """The unquantized layer's."""
+        return spec.in_features * spec.out_features * dtype.itemsize
+
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """weight [N, K] and bias [N], in the compute dtype."""
         spec = weight.spec

@@ -19,6 +19,10 @@ class Kernel(Protocol):
         """Return None where the kernel takes the layer, else the reason why it does not."""
         ...
 
+    def weight_bytes(self, spec: LayerSpec, dtype: torch.dtype) -> int:
+        """Return what the buffers of `prepare` take in bytes, without the bias."""
+        ...
+
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Return the buffers that `forward` reads, on `device`; `weight` may be dropped afterwards."""
         ...

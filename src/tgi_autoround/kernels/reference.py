@@ -18,6 +18,10 @@ class ReferenceKernel:
         """Takes every layer, on every device."""
         return None
 
+    def weight_bytes(self, spec: LayerSpec, dtype: torch.dtype) -> int:
+        """One byte a code, two for each scale and each zero point."""
+        return (spec.in_features + 4 * spec.num_groups) * spec.out_features
+
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Keep the normal form: codes uint8 [K, N], zero_points int16 [G, N], scales float16 [G, N], bias [N]."""
         buffers = {"codes": weight.codes, "zero_points": weight.zero_points, "scales": weight.scales}
