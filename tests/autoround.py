@@ -32,10 +32,9 @@ def quantize_rtn(
             scheme=QuantizationScheme(bits=bits, group_size=group_size, sym=sym, data_type="int", act_bits=16),
             iters=0,
             disable_opt_rtn=True,
-            disable_model_free=True,
             device_map="cpu",
             enable_torch_compile=False,
-            **options,
+            **{"disable_model_free": True, **options},
         )
         job.max_shard_size = max_shard_size
         _model, folder = job.quantize_and_save(str(out), format=form)

@@ -77,7 +77,7 @@ def _auto_round_specials() -> Iterator[Case]:
     raw_2_bit = Recipe(2, False, 32)
     yield Case("group 16", "special", recipe=Recipe(group_size=16))
     yield Case("group 64", "special", recipe=Recipe(group_size=64))
-    yield Case("group 256", "special", recipe=Recipe(group_size=256))
+    yield Case("group 256, of 256 and of 384 inputs", "special", recipe=Recipe(group_size=256))
     for form in STREAM_FORMATS:
         recipe = Recipe(form=form, options={"layer_config": MIXED})
         yield Case(f"mixed bits, {form} sym", "special", recipe=recipe, fast=form in ("auto_round", "auto_gptq"))
@@ -98,6 +98,11 @@ def _auto_round_specials() -> Iterator[Case]:
     for recipe in (Recipe(), Recipe(2, False), Recipe(3, True), Recipe(8, True), Recipe(form="auto_gptq", sym=False)):
         name = f"352 inputs in groups of 128, {recipe.form} W{recipe.bits} {'sym' if recipe.sym else 'asym'}"
         yield Case(name, "special", "llama 352", recipe, fast=recipe == Recipe())
+    model_free: dict[str, Any] = {"disable_model_free": False}
+    yield Case("written by auto-round's model-free path", "special", recipe=Recipe(options=model_free))
+    with_head = Recipe(options={**model_free, "quant_lm_head": True})
+    yield Case("model-free, lm_head quantized", "special", recipe=with_head)
+    yield Case("model-free, mixtral", "special", "tiny mixtral", Recipe(group_size=32, options=model_free))
     yield Case("344 inputs, no multiple of 32", "special", "llama 344")
     yield Case("several shards", "special", recipe=Recipe(max_shard_size="300KB"), fast=True)
     for family in ("mixtral", "qwen2_moe", "qwen3_moe"):

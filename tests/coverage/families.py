@@ -15,6 +15,7 @@ LLAMA_LIKE = {
     "max_position_embeddings": 256,
     "pad_token_id": 2,
 }
+OPT_LIKE = {name: value for name, value in LLAMA_LIKE.items() if name != "num_key_value_heads"}
 GPT2_LIKE = {**TOKENS, "n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 256}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 128}
 LLAMA = {**LLAMA_LIKE, "hidden_size": 256, "intermediate_size": 384}
@@ -45,7 +46,7 @@ FAMILIES = {
     "stablelm": LLAMA_LIKE,
     "starcoder2": LLAMA_LIKE,
     "olmo2": LLAMA_LIKE,
-    "opt": {**LLAMA_LIKE, "ffn_dim": 256, "word_embed_proj_dim": 128},
+    "opt": {**OPT_LIKE, "ffn_dim": 256, "word_embed_proj_dim": 128},
     "bloom": {**TOKENS, "hidden_size": 128, "n_layer": 2, "n_head": 4},
     "gpt2": GPT2_LIKE,
     "gptj": {**GPT2_LIKE, "rotary_dim": 16},
@@ -57,7 +58,7 @@ FAMILIES = {
         "attention_types": [[["global", "local"], 1]],
         "max_position_embeddings": 256,
     },
-    "gpt_neox": LLAMA_LIKE,
+    "gpt_neox": OPT_LIKE,
     "mpt": {**TOKENS, "d_model": 128, "n_heads": 4, "n_layers": 2, "max_seq_len": 256},
     "falcon": {**TOKENS, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
     "codegen": {**GPT2_LIKE, "n_ctx": 256, "rotary_dim": 16},
