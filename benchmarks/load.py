@@ -9,9 +9,9 @@ file several times, and prints medians as JSON. Needs torch, safetensors and tra
 
 - load: from the open checkpoint to layers on the device; MB/s counts the bytes of qweight, qzeros and scales.
 - copy: the same bytes read and copied to the device, nothing unpacked. On the CPU they are copied once in memory.
-- peak extra memory: in a process of its own. On the CPU the largest anonymous resident memory (RssAnon, sampled every
-  half millisecond) beyond what was there before and what the layers hold in the end; on CUDA the allocator's own peak
-  beyond the same.
+- peak extra memory: in a process of its own. On the CPU the largest anonymous resident memory (RssAnon, sampled from
+  outside every half millisecond) beyond what was there before and what the layers hold in the end; on CUDA the
+  allocator's own peak beyond the same.
 """
 
 import argparse
@@ -22,16 +22,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from select import select as wait_for
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
+from tgi_autoround.allocator import returning_large_blocks
 from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
 from tgi_autoround.kernels import select
 from tgi_autoround.linear import QLinear
@@ -95,7 +96,7 @@ def main() -> None:
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     if options.measure_memory_of:
-        print(json.dumps(_peak_extra_bytes(options.measure_memory_of, device)))
+        _load_watched(options.measure_memory_of, device)
         return
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         print(json.dumps(asdict(_measured(_write_checkpoint(Path(directory)), device, options)), indent=2))
@@ -142,7 +143,7 @@ def _measured(model_dir: Path, device: torch.device, options: argparse.Namespace
     del layers
     load_s = _median_s(lambda checkpoint: _load(checkpoint, device), model_dir, device, options.repetitions)
     copy_s = _median_s(lambda checkpoint: _copy(checkpoint, device), model_dir, device, options.repetitions)
-    extra_bytes = _in_own_process(model_dir, options)
+    extra_bytes = _peak_extra_bytes(model_dir, options)
     return Result(
         device=torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         kernel=", ".join(sorted(kernels)),
@@ -161,10 +162,11 @@ def _measured(model_dir: Path, device: torch.device, options: argparse.Namespace
 
 def _load(checkpoint: Checkpoint, device: torch.device) -> list[QLinear]:
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return [
-        QLinear(checkpoint.load_layer(name, device), select(spec, device, dtype), device, dtype)
-        for name, spec in checkpoint.quantized_layers.items()
-    ]
+    with returning_large_blocks():
+        return [
+            QLinear(checkpoint.load_layer(name, device), select(spec, device, dtype), device, dtype)
+            for name, spec in checkpoint.quantized_layers.items()
+        ]
 
 
 def _copy(checkpoint: Checkpoint, device: torch.device) -> list[torch.Tensor]:
@@ -186,24 +188,29 @@ def _median_s(
     return statistics.median(times_s)
 
 
-def _in_own_process(model_dir: Path, options: argparse.Namespace) -> int:
+def _peak_extra_bytes(model_dir: Path, options: argparse.Namespace) -> int:
+    """Watch a process of its own from outside: kernels may hold its interpreter's lock while they work."""
     command = [sys.executable, __file__, "--device", options.device, "--threads", str(options.threads)]
-    result = subprocess.run([*command, "--measure-memory-of", str(model_dir)], stdout=subprocess.PIPE, check=True)
-    return int(json.loads(result.stdout))
+    command += ["--measure-memory-of", str(model_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        before_bytes, peak_bytes = int(process.stdout.readline()), 0
+        while not wait_for([process.stdout], [], [], SAMPLING_INTERVAL_S)[0]:
+            peak_bytes = max(peak_bytes, _anonymous_bytes(process.pid))
+        held_bytes, peak_on_device_bytes = map(int, process.stdout.readline().split())
+    return (peak_on_device_bytes or peak_bytes - before_bytes) - held_bytes
 
 
-def _peak_extra_bytes(model_dir: Path, device: torch.device) -> int:
+def _load_watched(model_dir: Path, device: torch.device) -> None:
+    """Print the memory before loading; then load, and print what the layers hold and CUDA's own peak, 0 without it."""
     checkpoint = open_checkpoint(model_dir)
     _warm_up(checkpoint, device)
+    print(_anonymous_bytes(os.getpid()), flush=True)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before_bytes = torch.cuda.memory_allocated()
-        layers = _load(checkpoint, device)
-        return torch.cuda.max_memory_allocated() - before_bytes - _held_bytes(layers)
-    before_bytes = _anonymous_bytes()
-    with _PeakMemory() as peak:
-        layers = _load(checkpoint, device)
-    return peak.value_bytes - before_bytes - _held_bytes(layers)
+    layers = _load(checkpoint, device)
+    peak_bytes = torch.cuda.max_memory_allocated() - before_bytes if device.type == "cuda" else 0
+    print(sum(buffer.nbytes for layer in layers for buffer in layer.buffers()), peak_bytes, flush=True)
 
 
 def _warm_up(checkpoint: Checkpoint, device: torch.device) -> None:
@@ -213,35 +220,12 @@ def _warm_up(checkpoint: Checkpoint, device: torch.device) -> None:
     QLinear(checkpoint.load_layer(name, device), select(spec, device, torch.float32), device, torch.float32)
 
 
-def _held_bytes(layers: list[QLinear]) -> int:
-    return sum(buffer.nbytes for layer in layers for buffer in layer.buffers())
-
-
-class _PeakMemory:
-    """The largest anonymous resident memory of this process while the block runs, sampled by a thread."""
-
-    def __enter__(self) -> "_PeakMemory":
-        self.value_bytes = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._stop.wait(SAMPLING_INTERVAL_S):
-            self.value_bytes = max(self.value_bytes, _anonymous_bytes())
-
-
-def _anonymous_bytes() -> int:
+def _anonymous_bytes(process_id: int) -> int:
     """RssAnon leaves out pages of the file that is being read, which are the page cache's."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no RssAnon")
+    raise OSError(f"/proc/{process_id}/status has no RssAnon")
 
 
 def _cpu_name() -> str:

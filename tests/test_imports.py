@@ -12,7 +12,19 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).parents[1] / "src/tgi_autoround"
-LAYERS = ("errors", "checkpoint", "kernels", "linear", "composite", "experts", "names", "modeling", "engine", "server")
+LAYERS = (
+    "errors",
+    "allocator",
+    "checkpoint",
+    "kernels",
+    "linear",
+    "composite",
+    "experts",
+    "names",
+    "modeling",
+    "engine",
+    "server",
+)
 BELOW = {layer: set(LAYERS[:height]) for height, layer in enumerate(LAYERS)}
 MAY_IMPORT = BELOW | {
     "tgi": BELOW["engine"],
@@ -25,6 +37,7 @@ MAY_IMPORT = BELOW | {
 # These layers run inside TGI's images, on what those hold.
 OUTSIDE_OF_CORE = {
     "errors": set(),
+    "allocator": set(),
     "checkpoint": {"torch", "safetensors"},
     "kernels": {"torch", "auto_round_kernel", "triton"},
     "linear": {"torch"},

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from tgi_autoround.allocator import returning_large_blocks
 from tgi_autoround.checkpoint import Checkpoint, LayerSpec
 from tgi_autoround.errors import CheckpointError, UnsupportedError
 from tgi_autoround.experts import separate_experts
@@ -50,7 +51,8 @@ def build_model(
     model = _model_on_meta(checkpoint, dtype, trust_remote_code=trust_remote_code)
     names = TensorNames(model)
     separate_experts(model, map(names.in_model, checkpoint.file_of))
-    _load_quantized_layers(model, checkpoint, names, device, dtype, exact=exact)
+    with returning_large_blocks():
+        _load_quantized_layers(model, checkpoint, names, device, dtype, exact=exact)
     _check_unquantized_linears(model, checkpoint)
     _load_plain_tensors(model, checkpoint, names, device, dtype)
     return model.eval()
