@@ -63,16 +63,21 @@ class ArkKernel:
         middle = 1 << (int(weight_type.removeprefix("int")) - 1)
         is_asym = _is_asym(weight.spec)
         zero_points = (weight.zero_points - middle).to(torch.int8) if is_asym else torch.empty(0, dtype=torch.int8)
-        packed: torch.Tensor = ark.repack_quantized_weight(
-            (weight.codes - middle).view(torch.int8),  # uint8 wraps to the bits of the negative numbers
-            weight.scales.float().contiguous(),
-            zero_points.contiguous(),
-            weight.spec.group_size,
-            self._compute_type,
-            weight_type,
-            _SCALE_TYPE,
-            is_asym,
-        )
+        # In place and back again: ARK itself takes three bytes a code meanwhile, and a copy would be a fourth.
+        codes = weight.codes.sub_(middle)  # uint8 wraps to the bits of the negative numbers
+        try:
+            packed: torch.Tensor = ark.repack_quantized_weight(
+                codes.view(torch.int8).contiguous(),
+                weight.scales.float().contiguous(),
+                zero_points.contiguous(),
+                weight.spec.group_size,
+                self._compute_type,
+                weight_type,
+                _SCALE_TYPE,
+                is_asym,
+            )
+        finally:
+            codes.add_(middle)
         bias = weight.bias.float() if weight.bias is not None else torch.empty(0)
         return {"packed": packed, "bias": bias}
 
