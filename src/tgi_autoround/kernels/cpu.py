@@ -99,6 +99,7 @@ class ArkKernel:
             _WEIGHT_TYPE_OF_BITS[spec.scheme.bits],
             _SCALE_TYPE,
             _is_asym(spec),
+            out=torch.empty(rows.shape[0], spec.out_features),
         )
         return y.to(x.dtype).reshape(*x.shape[:-1], spec.out_features)
 
