@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -45,13 +47,12 @@ PACKAGES = ("auto-round", "auto-round-lib", "torch", "transformers")
 
 @dataclass(frozen=True)
 class Row:
-    """A case and what became of its file; `not_made`: why auto-round makes none."""
+    """A case, what became of its file in each loader, and for an architecture how the engine serves it."""
 
     name: str
     topic: str
     outcomes: dict[str, Outcome]
     engine: str = ""
-    not_made: str = ""
 
 
 def main() -> None:
@@ -69,16 +70,14 @@ def measured() -> Iterator[Row]:
     """One row for every case, in their order."""
     for case in CASES:
         folder = in_child(build.checkpoint, case)
-        if isinstance(folder, Failed):
-            yield Row(case.name, case.topic, {}, not_made=folder.message)
-        else:
-            yield _row(case, folder)
+        expected = in_child(expected_logits, folder)
+        for made in (folder, expected):
+            if isinstance(made, Failed):
+                raise SystemExit(f"{case.name}: cannot be made or decoded: {made.message}")
+        yield _row(case, folder, expected)
 
 
-def _row(case: Case, folder: Path) -> Row:
-    expected = in_child(expected_logits, folder)
-    if isinstance(expected, Failed):
-        raise SystemExit(f"{case.name}: the decoder of the tests cannot read it: {expected.message}")
+def _row(case: Case, folder: Path, expected: np.ndarray) -> Row:
     outcomes = {name: outcome_of(loader, folder, expected) for name, loader in LOADERS.items()}
     engine = in_child(serve, folder) if case.topic == "family" else ""
     return Row(case.name, case.topic, outcomes, engine.message if isinstance(engine, Failed) else engine)

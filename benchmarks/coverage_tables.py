@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ def renew(page: Path, report: Mapping[str, Any]) -> None:
         "grid": _outcomes(_merged_groups([row for row in rows if row["topic"] == "grid"])),
         "special": _outcomes([row for row in rows if row["topic"] == "special"]),
         "hand-made": _outcomes([row for row in rows if row["topic"] == "hand-made"]),
-        "not-made": _not_made(rows),
         "messages": _messages(rows),
         "models": _models({row["name"]: row for row in rows}),
         "families": _families([row for row in rows if row["topic"] == "family"]),
@@ -45,11 +44,10 @@ def renew(page: Path, report: Mapping[str, Any]) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def _summary(rows: Iterable[Row]) -> list[str]:
-    made = [row for row in rows if row["outcomes"]]
-    lines = [f"| {len(made)} files | {' | '.join(KINDS.values())} |", "|---|" + "---:|" * len(KINDS)]
+def _summary(rows: Sequence[Row]) -> list[str]:
+    lines = [f"| {len(rows)} files | {' | '.join(KINDS.values())} |", "|---|" + "---:|" * len(KINDS)]
     for loader, head in HEADS.items():
-        counts = Counter(row["outcomes"][loader]["kind"] for row in made)
+        counts = Counter(row["outcomes"][loader]["kind"] for row in rows)
         lines.append(f"| {head} | {' | '.join(str(counts[kind]) for kind in KINDS)} |")
     return lines
 
@@ -58,9 +56,8 @@ def _merged_groups(rows: Iterable[Row]) -> list[Row]:
     """One row for the group sizes of a format and width that have the same outcomes."""
     merged: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        if row["outcomes"]:
-            kinds = tuple(row["outcomes"][loader]["kind"] for loader in HEADS)
-            merged.setdefault((row["name"].rpartition(" ")[0], *kinds), []).append(row)
+        kinds = tuple(row["outcomes"][loader]["kind"] for loader in HEADS)
+        merged.setdefault((row["name"].rpartition(" ")[0], *kinds), []).append(row)
     return [
         {**same[0], "name": f"{key[0]} {', '.join(row['name'].rpartition(' ')[2] for row in same)}"}
         for key, same in merged.items()
@@ -70,14 +67,9 @@ def _merged_groups(rows: Iterable[Row]) -> list[Row]:
 def _outcomes(rows: Iterable[Row]) -> list[str]:
     lines = [f"| file | {' | '.join(HEADS.values())} |", "|---|" + "---|" * len(HEADS)]
     for row in rows:
-        if row["outcomes"]:
-            cells = (KINDS[row["outcomes"][loader]["kind"]] for loader in HEADS)
-            lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+        cells = (KINDS[row["outcomes"][loader]["kind"]] for loader in HEADS)
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
     return lines
-
-
-def _not_made(rows: Iterable[Row]) -> list[str]:
-    return [f"- {row['name']}: {row['not_made']}" for row in rows if row["not_made"]]
 
 
 def _messages(rows: Iterable[Row]) -> list[str]:
@@ -95,7 +87,7 @@ def _messages(rows: Iterable[Row]) -> list[str]:
 
 
 def _models(row_of: Mapping[str, Row]) -> list[str]:
-    lines = ["| model | architecture | largest difference of logits | served |", "|---|---|---:|---|"]
+    lines = ["| model | architecture | difference of logits | served |", "|---|---|---:|---|"]
     for model, architecture in README_MODELS.items():
         if architecture is None:
             lines.append(f"| {model} | own code | not made | {UNREACHABLE} |")
@@ -106,20 +98,18 @@ def _models(row_of: Mapping[str, Row]) -> list[str]:
 
 def _families(rows: Iterable[Row]) -> list[str]:
     lines = [
-        "| architecture | largest difference of logits | served | transformers + auto-round + auto-round-lib |",
+        "| architecture | difference of logits | served | transformers + auto-round + auto-round-lib |",
         "|---|---:|---|---|",
     ]
     for row in rows:
-        theirs = KINDS[row["outcomes"]["transformers"]["kind"]] if row["outcomes"] else ""
+        theirs = KINDS[row["outcomes"]["transformers"]["kind"]]
         lines.append(f"| {_family_cells(row)} | {theirs} |")
     return lines
 
 
 def _family_cells(row: Row) -> str:
-    if not row["outcomes"]:
-        return f"{row['name']} | not made | {_cell(row['not_made'])}"
     ours = row["outcomes"]["ours"]
-    figure = _cell(ours["message"]) if ours["error"] is None else f"{ours['error']:.0e}"
+    figure = _cell(ours["message"]) if ours["error"] is None else f"{ours['error']:.0e}".replace("0e+00", "0")
     return f"{row['name']} | {figure} | {SERVED.get(row['engine'], 'no: ' + _cell(row['engine']))}"
 
 

@@ -158,4 +158,3 @@ def _families() -> Iterator[Case]:
 
 
 CASES = (*_grid(), *_auto_round_specials(), *_hand_made(), *_families())
-"""auto-round refuses some: see `build.Refused`."""
