@@ -27,8 +27,23 @@ AWQ_COLUMN_OF_NIBBLE = (0, 2, 4, 6, 1, 3, 5, 7)
 
 def unpack_stream(words: torch.Tensor, bits: int) -> torch.Tensor:
     """Return the codes streamed along dim 0: int32 [R*bits/32, C] -> uint8 [R, C]; a last short block is allowed."""
+    return _unpack_whole_bytes(words, bits) if 8 % bits == 0 else _unpack_across_words(words, bits)
+
+
+def _unpack_whole_bytes(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """2, 4 and 8 bits: no code lies across two bytes, and bytes are read without a wider intermediate."""
+    codes_per_byte, mask = 8 // bits, (1 << bits) - 1
+    rows, columns = words.shape
+    in_bytes = words.contiguous().view(torch.uint8).view(rows, columns, 4).permute(0, 2, 1)
+    codes = torch.empty(rows, 4, codes_per_byte, columns, dtype=torch.uint8, device=words.device)
+    for index in range(codes_per_byte):
+        torch.bitwise_right_shift(in_bytes, index * bits, out=codes[:, :, index])
+    return codes.bitwise_and_(mask).reshape(-1, columns)
+
+
+def _unpack_across_words(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """Any width. The layout repeats as soon as codes fill whole words: every 3 words for 3 and 6 bits."""
     rows = words.shape[0] * 32 // bits
-    # The layout repeats as soon as codes fill whole words: every word for 2, 4 and 8 bits, every 3 words for 6.
     codes_per_period, words_per_period = 32 // math.gcd(bits, 32), bits // math.gcd(bits, 32)
     periods = pad(words, (0, 0, 0, -words.shape[0] % words_per_period)).reshape(-1, words_per_period, words.shape[1])
     codes = torch.empty(periods.shape[0], codes_per_period, words.shape[1], dtype=torch.uint8, device=words.device)
