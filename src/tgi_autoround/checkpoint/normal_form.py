@@ -30,8 +30,11 @@ class NormalForm:
 
     def dequantize(self) -> torch.Tensor:
         """Return the weight as torch.nn.Linear holds it: float32 [out_features, in_features]."""
-        group_of = torch.arange(self.spec.in_features, device=self.codes.device) // self.spec.group_size
-        rows = (self.codes.float() - self.zero_points.float()[group_of]) * self.scales.float()[group_of]
+        rows = self.codes.float()
+        size, whole = self.spec.group_size, self.spec.in_features // self.spec.group_size
+        groups = rows[: whole * size].view(whole, size, self.spec.out_features)
+        groups.sub_(self.zero_points[:whole, None]).mul_(self.scales[:whole, None])
+        rows[whole * size :].sub_(self.zero_points[whole:]).mul_(self.scales[whole:])
         if self.input_order is not None:
             rows = torch.empty_like(rows).index_copy_(0, self.input_order, rows)
         return rows.t().contiguous()

@@ -8,7 +8,7 @@ from torch.nn import functional
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
 from tgi_autoround.checkpoint.sharding import columns
 
-_WEIGHTS_AT_A_TIME = 2**20
+_WEIGHTS_AT_A_TIME = 2**21
 """Dequantizing in parts keeps float32 intermediates small beside the layer."""
 
 
