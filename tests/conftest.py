@@ -1,6 +1,7 @@
 """Fixtures that more than one part's tests use."""
 
 import functools
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from tests.autoround import quantize_rtn
 from tests.models import make_llama
 
 Quantized = Callable[..., Path]
+
+# A shell without job control starts background jobs deaf to SIGINT, and so would be the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,11 @@ def unpack_a_layer(_config: Any, tensors: dict[str, torch.Tensor]) -> None:
     tensors["model.layers.0.mlp.up_proj.weight"] = torch.zeros(384, 256)
 
 
+def tie_another_head(config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    config["tie_word_embeddings"] = True
+    tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1
+
+
 def widen_the_model(config: dict[str, Any], _tensors: Any) -> None:
     config["intermediate_size"] = 512
 
@@ -75,6 +80,7 @@ def halve_the_layers(config: dict[str, Any], _tensors: Any) -> None:
     [
         (drop_a_norm, "no tensors for model.norm.weight"),
         (add_a_tensor, "has no place for it"),
+        (tie_another_head, "differs from the one that config.json ties it to"),
         (shorten_a_norm, "has shape"),
         (unpack_a_layer, "holds no packed weight"),
         (widen_the_model, "does not fit LlamaForCausalLM"),

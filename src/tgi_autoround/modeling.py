@@ -163,6 +163,7 @@ def _load_plain_tensors(
     model: "PreTrainedModel", checkpoint: Checkpoint, names: TensorNames, device: torch.device, dtype: torch.dtype
 ) -> None:
     places = _places(model)
+    loaded: dict[str, torch.Tensor] = {}
     ignored = re.compile("|".join((*IGNORED_TENSORS, *(model._keys_to_ignore_on_load_unexpected or ()))))
     for name in checkpoint.plain_tensors:
         path = names.in_model(name)
@@ -176,12 +177,35 @@ def _load_plain_tensors(
                 f"tensor {name!r} has shape {list(tensor.shape)}; "
                 f"{type(model).__name__} wants {list(places[path].shape)}"
             )
-        _assign(model, path, tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
+        loaded[path] = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+        _assign(model, path, loaded[path])
     model.tie_weights()
+    _check_ties(model, loaded)
+    _check_complete(model, checkpoint, loaded)
+    model.to(device)
+
+
+def _check_ties(model: nn.Module, loaded: Mapping[str, torch.Tensor]) -> None:
+    """A tensor that the config ties to another is overwritten by it, which must not change it."""
+    places = _places(model)
+    for path, tensor in loaded.items():
+        if places[path].data_ptr() != tensor.data_ptr() and not torch.equal(places[path], tensor):
+            raise CheckpointError(
+                f"tensor {path!r} differs from the one that config.json ties it to; "
+                "if it is right, set tie_word_embeddings to false there"
+            )
+
+
+def _check_complete(model: "PreTrainedModel", checkpoint: Checkpoint, loaded: Mapping[str, torch.Tensor]) -> None:
+    """Nothing may keep its initial value, but what transformers itself computes anew."""
+    computed = re.compile("|".join((*IGNORED_TENSORS, *(model._keys_to_ignore_on_load_missing or ()))))
+    stored = model.state_dict()
     missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    missing += [
+        name for name, _ in model.named_buffers() if name in stored and name not in loaded and not computed.search(name)
+    ]
     if missing:
         raise CheckpointError(f"{checkpoint.model_dir}: no tensors for {', '.join(missing[:5])}; it is incomplete")
-    model.to(device)
 
 
 def _places(model: nn.Module) -> Mapping[str, torch.Tensor]:

@@ -41,6 +41,12 @@ def test_a_stream_may_end_in_a_short_block(bits: int) -> None:
     assert torch.equal(unpack_stream(pack_stream(codes, bits), bits), codes)
 
 
+def test_the_zero_points_of_one_group_unpack_whatever_their_strides() -> None:
+    codes = random_codes(64, 1, 4, seed=0)
+    row = pack_stream(codes, 4).t().clone()
+    assert torch.equal(unpack_stream(row.t().contiguous(), 4), codes)
+
+
 def test_three_bit_codes_10_and_21_straddle_two_words() -> None:
     codes = torch.zeros(32, 1, dtype=torch.uint8)
     codes[10], codes[21] = 0b111, 0b110

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import Quantized
 from tests.engine.harness import Answer, ask, ask_all, start_engine
@@ -124,6 +125,42 @@ def test_a_receiver_that_raises_does_not_take_the_engine_down(engine: Engine) ->
     engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=5)), explode)
     assert ask(engine, PROMPT, max_new_tokens=5).finish.generated_tokens == 5
     assert engine.healthy()
+
+
+def test_a_request_without_numbers_fails_and_is_not_answered_with_token_0(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = engine._runner.step
+
+    def step_to_nan(plan: Plan) -> object:
+        due, logits = step(plan)
+        return due, logits * torch.nan
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._runner, "step", step_to_nan)
+        answer = ask(engine, PROMPT, max_new_tokens=5)
+    assert answer.failure is not None
+    assert answer.outputs == []
+
+
+def test_an_engine_that_dies_leaves_nobody_waiting(quantized: Quantized, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_arguments: object) -> None:
+        raise RuntimeError("injected")
+
+    engine = start_engine(quantized(bits=4), max_batch_size=4, max_total_tokens=256)
+    monkeypatch.setattr(engine._scheduler, "remove", explode)
+    answers = ask_all(engine, [(PROMPT, SamplingParams(max_new_tokens=tokens)) for tokens in (5, 100)])
+    assert answers[-1].failure is not None
+    assert not engine.healthy()
+    with pytest.raises(EngineError, match="stopped"):
+        engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=1)), Answer())
+
+
+def test_the_smallest_limits_leave_room_for_the_warm_up(quantized: Quantized) -> None:
+    for total in (2, 8):
+        engine = start_engine(quantized(bits=4), max_total_tokens=total, max_batch_size=1)
+        assert ask(engine, [3], max_new_tokens=1).finish.generated_tokens == 1
+        engine.stop()
 
 
 def test_stop_drains_what_is_running(quantized: Quantized) -> None:

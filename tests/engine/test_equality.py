@@ -33,6 +33,20 @@ def test_fp32_greedy_equals_generate_for_every_batch_composition(
         assert answer.token_ids == greedy(model, prompt_ids, tokens)
 
 
+def test_recycled_memory_under_the_cache_reaches_no_output(quantized: Quantized) -> None:
+    """Sequences of different lengths in one batch: the shorter ones' unused positions are masked, not absent."""
+    model_dir = quantized(bits=4)
+    dirty = [torch.full((2**18,), torch.nan) for _ in range(64)]
+    del dirty
+    engine = start_engine(model_dir, cpu_compute="fp32", max_batch_size=4, max_total_tokens=128)
+    assert not any(tensor.isnan().any() for tensor in (*engine._runner._cache.keys, *engine._runner._cache.values))
+    requests = [(list(range(3, 3 + length)), 20) for length in (5, 40, 90)]
+    answers = ask_all(engine, [(ids, SamplingParams(tokens)) for ids, tokens in requests])
+    engine.stop()
+    model = dequantized_model(model_dir)
+    assert [answer.token_ids for answer in answers] == [greedy(model, ids, tokens) for ids, tokens in requests]
+
+
 def test_int8_greedy_leaves_the_best_token_only_within_the_kernels_error(quantized: Quantized) -> None:
     """Teacher-forced on the engine's own tokens: what it took is the best token, or as good within the error."""
     model_dir = quantized(bits=4)

@@ -34,7 +34,7 @@ def _unpack_whole_bytes(words: torch.Tensor, bits: int) -> torch.Tensor:
     """2, 4 and 8 bits: no code lies across two bytes, and bytes are read without a wider intermediate."""
     codes_per_byte, mask = 8 // bits, (1 << bits) - 1
     rows, columns = words.shape
-    in_bytes = words.contiguous().view(torch.uint8).view(rows, columns, 4).permute(0, 2, 1)
+    in_bytes = words.reshape(-1).view(torch.uint8).view(rows, columns, 4).permute(0, 2, 1)
     codes = torch.empty(rows, 4, codes_per_byte, columns, dtype=torch.uint8, device=words.device)
     for index in range(codes_per_byte):
         torch.bitwise_right_shift(in_bytes, index * bits, out=codes[:, :, index])

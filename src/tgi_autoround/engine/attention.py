@@ -17,6 +17,7 @@ from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.errors import UnsupportedError
 
 NAME = "tgi_autoround"
+LAYER_TYPES = ("full_attention", "sliding_attention")
 UNSUPPORTED_ARGUMENTS = ("softcap", "s_aux", "position_bias", "head_mask")
 
 
@@ -60,6 +61,7 @@ def attend(
     _refuse_unsupported(module, step, kwargs)
     assert step is not None
     keys, values = step.cache.keys[module.layer_idx], step.cache.values[module.layer_idx]
+    step.cache.layers_used.add(module.layer_idx)
     output = torch.empty_like(query[0].transpose(0, 1))
     batch = step.decode_positions.shape[0]
     if batch:
@@ -136,7 +138,25 @@ def install(model: Any) -> None:
         raise UnsupportedError(
             f"{type(model).__name__} has its own attention code, which the engine does not serve yet"
         )
+    others = set(getattr(model.config, "layer_types", None) or ()) - set(LAYER_TYPES)
+    if others:
+        raise UnsupportedError(
+            f"{type(model).__name__} has layers of type {', '.join(sorted(others))}, which are not served yet"
+        )
     model.set_attn_implementation(NAME)
+
+
+def check_every_layer_attended(cache: KVCache) -> None:
+    """Call after a step. Raises UnsupportedError where layers mix tokens in another way than by attention.
+
+    Convolutions and recurrences would mix the sequences that share a row, and keep no state between steps.
+    """
+    missing = set(range(len(cache.keys))) - cache.layers_used
+    if missing:
+        raise UnsupportedError(
+            f"layers {', '.join(map(str, sorted(missing)))} do not attend through transformers' attention interface, "
+            "so the engine cannot serve this model yet"
+        )
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:

@@ -76,8 +76,10 @@ def _dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
 def _check_rope(config: PreTrainedConfig) -> None:
     """These rescale with the longest sequence of a batch, so one request would change another's output."""
     rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in POSITION_DEPENDENT_ROPE:
-        raise UnsupportedError(f"rope_type {rope['rope_type']!r} is not served yet; the engine batches any lengths")
+    for parameters in (rope, *(nested for nested in rope.values() if isinstance(nested, dict))):
+        rope_type = parameters.get("rope_type")
+        if rope_type in POSITION_DEPENDENT_ROPE:
+            raise UnsupportedError(f"rope_type {rope_type!r} is not served yet; the engine batches any lengths")
 
 
 def _load_tokenizer(config: EngineConfig) -> PreTrainedTokenizerBase:

@@ -7,6 +7,7 @@ engine.stop(drain_s=90)
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -100,8 +101,8 @@ class Engine:
         self._thread.join()
 
     def _warm_up(self) -> None:
-        params = SamplingParams(max_new_tokens=2)
-        prompt = [0] * min(8, self.limits.max_input_tokens)
+        params = SamplingParams(max_new_tokens=min(2, self.limits.max_total_tokens - 1))
+        prompt = [0] * min(8, self.limits.max_input_tokens, self.limits.max_total_tokens - params.max_new_tokens)
         sequence = Sequence.of(Request(prompt, params), lambda _event: None, self._tokenizer)
         self._scheduler.add(sequence)
         while (plan := self._scheduler.plan()) is not None:
@@ -110,8 +111,22 @@ class Engine:
                 sequence.add(0, 0.0, is_special=False, is_eos=False)
             if sequence.generated_tokens == params.max_new_tokens:
                 self._scheduler.remove(sequence)
+        self._runner.check_architecture()
 
     def _run(self) -> None:
+        """Whatever ends the thread, nobody is left waiting for it."""
+        try:
+            self._loop()
+        except Exception:
+            logger.exception("the engine has failed and takes no more requests")
+        finally:
+            with self._submitting:
+                self._stopping = True
+            for sequence in (*self._scheduler.running, *self._scheduler.waiting, *self._inbox):
+                _deliver(sequence, Failure("the server is shutting down"))
+            self._idle.set()
+
+    def _loop(self) -> None:
         while not self._stopping:
             self._take_in()
             plan = self._scheduler.plan()
@@ -123,8 +138,6 @@ class Engine:
             except Exception:
                 logger.exception("a step failed; its %d requests fail with it", len(plan.sequences))
                 self._fail(plan.sequences, "the model failed on this batch; see the server's log")
-        self._take_in()
-        self._fail((*self._scheduler.running, *self._scheduler.waiting), "the server is shutting down")
 
     def _rest(self) -> None:
         """Wait for work. A submission sets `wake` after it has cleared `idle`, so neither is missed."""
@@ -157,6 +170,9 @@ class Engine:
             )
 
     def _emit(self, sequence: Sequence, token_id: int, logprob: float) -> None:
+        if not math.isfinite(logprob):
+            self._fail((sequence,), "the model computed no numbers for this request")
+            return
         output = sequence.add(
             token_id,
             logprob,

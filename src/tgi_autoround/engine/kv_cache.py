@@ -4,6 +4,9 @@ Keeping them dense makes a decode batch a view `[:batch]` of the cache, so atten
 copy of a sequence's keys and values when an earlier one leaves.
 """
 
+import math
+import mmap
+
 import torch
 from transformers import PreTrainedConfig
 
@@ -11,20 +14,31 @@ from transformers import PreTrainedConfig
 class KVCache:
     """keys, values: one tensor a layer, [slots, kv_heads, max_tokens, head_dim] in the compute dtype.
 
-    Memory is reserved as address space and filled as tokens arrive.
+    Memory is reserved as address space and taken as tokens arrive. It starts as zeros: attention multiplies what it
+    masks by 0, and 0 times the NaN of recycled memory is NaN.
     """
 
     def __init__(
         self, config: PreTrainedConfig, slots: int, max_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         shape = (slots, kv_head_count(config), max_tokens, head_dim(config))
-        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
-        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        self.keys = [_zeros(shape, dtype, device) for _ in range(config.num_hidden_layers)]
+        self.values = [_zeros(shape, dtype, device) for _ in range(config.num_hidden_layers)]
+        self.layers_used: set[int] = set()
+        """Layers whose attention has read the cache, by index."""
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy the first `tokens` of one slot to another."""
         for layer in (*self.keys, *self.values):
             layer[target, :, :tokens] = layer[source, :, :tokens]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """torch.zeros writes every page of a CPU tensor; fresh pages of the system are zero without that."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:

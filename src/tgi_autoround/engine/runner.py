@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from tgi_autoround.engine.attention import PromptChunk, StepLayout
+from tgi_autoround.engine.attention import PromptChunk, StepLayout, check_every_layer_attended
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.engine.scheduler import Plan
 from tgi_autoround.engine.sequence import Sequence
@@ -38,6 +38,10 @@ class ModelRunner:
         for chunk in plan.chunks:
             chunk.sequence.cached = chunk.stop
         return due, logits.float().cpu()
+
+    def check_architecture(self) -> None:
+        """Call after a step. Raises UnsupportedError where the model mixes tokens otherwise than by attention."""
+        check_every_layer_attended(self._cache)
 
     def _lay_out(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, StepLayout]:
         tokens = [sequence.tokens[-1] for sequence in plan.decoding]

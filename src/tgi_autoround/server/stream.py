@@ -100,6 +100,8 @@ async def merged(streams: Sequence[Events]) -> Events:
                 running -= 1
             else:
                 yield data
+        for pumped in pumps:
+            pumped.result()
     finally:
         await _end_tasks(*pumps)
 
