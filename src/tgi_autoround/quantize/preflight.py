@@ -68,7 +68,7 @@ def check_auto_round() -> None:
     """Raise QuantizeError where auto-round is not installed."""
     if importlib.util.find_spec("auto_round") is None:
         raise QuantizeError(
-            "auto-round is not installed; it needs Python 3.11 or later: pip install 'tgi-autoround[quantize]'"
+            "auto-round is not installed; it needs Python 3.11 or later: pip install 'auto-round>=0.16.1,<0.17'"
         )
 
 
