@@ -180,14 +180,14 @@ def _load_plain_tensors(
         loaded[path] = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
         _assign(model, path, loaded[path])
     model.tie_weights()
-    _check_ties(model, loaded)
-    _check_complete(model, checkpoint, loaded)
+    tied_places = _places(model)
+    _check_ties(tied_places, loaded)
+    _check_complete(model, tied_places, checkpoint, loaded)
     model.to(device)
 
 
-def _check_ties(model: nn.Module, loaded: Mapping[str, torch.Tensor]) -> None:
+def _check_ties(places: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor]) -> None:
     """A tensor that the config ties to another is overwritten by it, which must not change it."""
-    places = _places(model)
     for path, tensor in loaded.items():
         if places[path].data_ptr() != tensor.data_ptr() and not torch.equal(places[path], tensor):
             raise CheckpointError(
@@ -196,13 +196,18 @@ def _check_ties(model: nn.Module, loaded: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def _check_complete(model: "PreTrainedModel", checkpoint: Checkpoint, loaded: Mapping[str, torch.Tensor]) -> None:
+def _check_complete(
+    model: "PreTrainedModel",
+    places: Mapping[str, torch.Tensor],
+    checkpoint: Checkpoint,
+    loaded: Mapping[str, torch.Tensor],
+) -> None:
     """Nothing may keep its initial value, but what transformers itself computes anew."""
     computed = re.compile("|".join((*IGNORED_TENSORS, *(model._keys_to_ignore_on_load_missing or ()))))
-    stored = model.state_dict()
-    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
-    missing += [
-        name for name, _ in model.named_buffers() if name in stored and name not in loaded and not computed.search(name)
+    missing = [
+        name
+        for name, place in places.items()
+        if place.is_meta or (not isinstance(place, nn.Parameter) and name not in loaded and not computed.search(name))
     ]
     if missing:
         raise CheckpointError(f"{checkpoint.model_dir}: no tensors for {', '.join(missing[:5])}; it is incomplete")
