@@ -19,7 +19,7 @@ from locust.env import Environment
 sys.path.insert(0, str(Path(__file__).parent))
 
 from llmload.chat import CHAT_PATH, ChatClient
-from llmload.record import Record
+from llmload.chat_record import Record
 from llmload.summary import read_records, summarize
 
 PROMPTS = Path(__file__).with_name("prompts.txt").read_text(encoding="utf-8").splitlines()

@@ -7,8 +7,7 @@ import orjson
 from gevent.socket import error as SocketError
 from geventhttpclient import HTTPClient
 from geventhttpclient.response import HTTPParseError, HTTPSocketResponse
-
-from llmload.record import Record
+from llmload.chat_record import Record
 from llmload.sse import event_data
 
 CHAT_PATH = "/v1/chat/completions"

@@ -1,24 +1,73 @@
-"""What is kept of one request."""
+"""What is kept of one request: one JSON line, written by the worker that sent it."""
 
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from enum import Enum
+from typing import Literal
 
 import orjson
+
+Transport = Literal["kernel", "userspace"]
+
+
+class ErrorKind(str, Enum):
+    """Why a request is no success. Each has its own remedy, so none is folded into another."""
+
+    CONNECT = "connect"
+    """No connection: refused, unreachable, or a name that does not resolve."""
+    CONNECT_TIMEOUT = "connect_timeout"
+    READ_TIMEOUT = "read_timeout"
+    """Connected, then silent for longer than the read timeout."""
+    DISCONNECT = "disconnect"
+    """The connection closed before the body's end."""
+    HTTP = "http"
+    """A status other than 200; `Record.status` has it."""
+    SERVER_ERROR = "server_error"
+    """An error event inside a 200 stream: how TGI reports overload once headers are out."""
+    TRUNCATED = "truncated"
+    """The body ended as HTTP asks, but without the answer's end (finish reason, end mark)."""
+    PROTOCOL = "protocol"
+    """An answer that the protocol does not allow: no JSON, no token counts, no HTTP."""
+    STOPPED = "stopped"
+    """The run ended first. Not the server's fault: it counts neither as a success nor as a failure."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One request as the client saw it; times are seconds since `started_unix_s`."""
+    """One request as the client saw it.
 
-    started_unix_s: float
+    Times (`*_s`) are seconds of one monotonic clock since the run's start, whose Unix time stands in the run's
+    meta.json; None where the request never got that far. Counts of tokens are the server's, never counted from events.
+    """
+
+    request_id: str
+    scenario: str
+    phase: str
+    protocol: str
+    worker: str
+    transport: Transport
+    """`kernel`: arrival times are the kernel's receive timestamps; `userspace`: taken after the read returned."""
+    sent_s: float
+    """Just before the connection was used, or opened if none was kept alive."""
     end_s: float
-    text_times_s: tuple[float, ...] = ()
-    """When each event that carries text arrived."""
+    """Arrival of the body's last byte, or when the request was given up."""
+    scheduled_s: float | None = None
+    """When the open loop wanted it sent; None in a closed loop."""
+    user_id: str | None = None
+    session_id: str | None = None
+    first_byte_s: float | None = None
+    first_token_s: float | None = None
+    last_token_s: float | None = None
+    gaps_s: tuple[float, ...] = ()
+    """Times between neighbouring events that carry tokens, in order; empty without streaming."""
+    coalesced_gaps: int = 0
+    """Gaps whose two events came out of the socket together, so that their true distance is unknown."""
+    requested_max_tokens: int = 0
     prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    output_tokens: int | None = None
     finish_reason: str | None = None
-    error_kind: str | None = None
-    """`http`, `stream`, `truncated` or `connection`; None when the request succeeded."""
+    status: int | None = None
+    error_kind: ErrorKind | None = None
+    """None for a success."""
     error: str | None = None
 
     @property
@@ -26,25 +75,18 @@ class Record:
         return self.error_kind is None
 
     @property
-    def ttft_s(self) -> float | None:
-        return self.text_times_s[0] if self.text_times_s else None
+    def started_s(self) -> float:
+        """Where latencies are counted from: the schedule in an open loop, so that a late client hides nothing."""
+        return self.sent_s if self.scheduled_s is None else self.scheduled_s
 
-    @property
-    def tpot_s(self) -> float | None:
-        """Mean time of an output token after the first; None below two tokens."""
-        if not self.text_times_s or not self.completion_tokens or self.completion_tokens < 2:
-            return None
-        return (self.text_times_s[-1] - self.text_times_s[0]) / (self.completion_tokens - 1)
-
-    @property
-    def gaps_s(self) -> list[float]:
-        """Times between neighbouring events that carry text."""
-        return [later - earlier for earlier, later in pairwise(self.text_times_s)]
-
-    def to_json(self) -> bytes:
-        return orjson.dumps(asdict(self))
+    def to_json_line(self) -> bytes:
+        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
 
     @staticmethod
     def from_json(line: bytes | str) -> "Record":
+        """The record of one line; raises ValueError (JSON, error kind) or TypeError (fields) for anything else."""
         fields = orjson.loads(line)
-        return Record(**{**fields, "text_times_s": tuple(fields["text_times_s"])})
+        kind = fields["error_kind"]
+        return Record(
+            **{**fields, "gaps_s": tuple(fields["gaps_s"]), "error_kind": None if kind is None else ErrorKind(kind)}
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Any
 
-from llmload.record import Record
+from llmload.chat_record import Record
 
 Distribution = dict[str, float | int]
 

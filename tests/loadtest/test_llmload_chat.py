@@ -1,9 +1,9 @@
 """The client against a server whose timings and faults are scripted."""
 
 import pytest
-
 from llmload.chat import ChatClient
-from llmload.record import Record
+from llmload.chat_record import Record
+
 from tests.loadtest.scripted_server import DONE, Drop, Pause, event, serving, text, usage
 
 # Far below the 20-fold error that reading in blocks of 1 KiB would make, far above a busy machine's jitter.

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from llmload.record import Record
+from llmload.chat_record import Record
 from llmload.summary import distribution, read_records, summarize
 
 FAST = Record(
