@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Optional, Union
 
 from text_generation_server.models.native import NATIVE_TYPES, NativeModel
 from text_generation_server.models.transformers_flash_causal_lm import TransformersFlashCausalLM
