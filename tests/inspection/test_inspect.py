@@ -14,6 +14,8 @@ from tests.conftest import Quantized
 from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.cli import app
 from tgi_autoround.errors import ConfigError
+from tgi_autoround.kernels import Kernel
+from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.modeling import build_model
 
 CPU = torch.device("cpu")
@@ -70,10 +72,22 @@ def test_disk_size_and_bits_per_weight_are_those_of_the_files(quantized: Quantiz
 def test_on_cuda_it_says_why_the_cpu_kernels_are_passed_over(quantized: Quantized) -> None:
     found = report(quantized(bits=4), "--device", "cuda")
     assert found["dtype"] == "bfloat16"
-    assert set(found["layers"][0]["passed_over"]) == {"cpu-ark-int8", "cpu-ark-fp32"}
+    assert set(found["layers"][0]["passed_over"]) >= {"cpu-ark-int8", "cpu-ark-fp32"}
     assert "not cpu-ark-int8: it runs on the CPU, not on cuda (every layer)" in inspect(
         quantized(bits=4), "--device", "cuda"
     ).output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("bits", "kernel"), [(2, HpuUint4Kernel("cpu")), (8, HpuInt8Kernel("cpu"))])
+def test_a_gaudi_is_planned_for_without_one(quantized: Quantized, bits: int, kernel: Kernel) -> None:
+    found = report(quantized(bits=bits), "--device", "hpu")
+    assert found["dtype"] == "bfloat16"
+    assert {layer["kernel"] for layer in found["layers"]} == {kernel.name}
+    checkpoint = open_checkpoint(quantized(bits=bits))
+    held = [kernel.prepare(checkpoint.load_layer(name), CPU, torch.bfloat16) for name in checkpoint.quantized_layers]
+    assert sum(layer["memory_bytes"] for layer in found["layers"]) == sum(
+        tensor.nbytes for buffers in held for tensor in buffers.values()
+    )
 
 
 def test_shards_of_rows_and_columns_and_cut_groups_are_shown(quantized: Quantized) -> None:
@@ -157,7 +171,7 @@ def test_only_headers_are_read_unless_deep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--device", "hpu"], "--device is 'hpu'; kernels are known for cpu and cuda"),
+        (["--device", "xpu"], "--device is 'xpu'; kernels are known for cpu, cuda, hpu"),
         ([], "is not quantized; make it so with `tgi-autoround quantize"),
     ],
 )

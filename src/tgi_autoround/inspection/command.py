@@ -9,19 +9,19 @@ import typer
 
 from tgi_autoround.errors import ConfigError
 
-DEVICES = ("cpu", "cuda")
+DEVICES = ("cpu", "cuda", "hpu")
 
 
 def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model directory.", show_default=False)],
-    device: Annotated[str, typer.Option(help="Where it would run: cpu or cuda (none need be here).")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where it would run: cpu, cuda or hpu (none need be here).")] = "cpu",
     tp: Annotated[int, typer.Option(min=1, help="Devices that share the model by tensor parallelism.")] = 1,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every layer too, and look for broken values.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Show what a quantized model holds, how it would be served, and what is wrong with it (exit code 1)."""
     if device not in DEVICES:
-        raise ConfigError(f"--device is {device!r}; kernels are known for {' and '.join(DEVICES)}")
+        raise ConfigError(f"--device is {device!r}; kernels are known for {', '.join(DEVICES)}")
     model_dir = Path(model).expanduser()
     if not model_dir.is_dir():
         raise ConfigError(

@@ -15,7 +15,7 @@ from tgi_autoround.inspection.shards import describe, shard_specs
 from tgi_autoround.inspection.soundness import pattern_of, sound_part, undecodable_layers
 from tgi_autoround.kernels import KERNELS, Kernel
 
-DTYPE_ON = {"cpu": torch.float32, "cuda": torch.bfloat16}
+DTYPE_ON = {"cpu": torch.float32, "cuda": torch.bfloat16, "hpu": torch.bfloat16}
 """The compute types that `serve` takes by default."""
 PACKED_PARTS = ("qweight", "qzeros", "scales", "g_idx")
 LM_HEAD = "lm_head.weight"

@@ -6,12 +6,19 @@ from tgi_autoround.checkpoint import LayerSpec
 from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels.cpu import ArkKernel
 from tgi_autoround.kernels.dequantized import DequantizedKernel
+from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.kernels.protocol import Kernel
 from tgi_autoround.kernels.reference import ReferenceKernel
 
 __all__ = ["KERNELS", "Kernel", "ReferenceKernel", "select"]
 
-KERNELS: tuple[Kernel, ...] = (ArkKernel("int8"), ArkKernel("fp32"), DequantizedKernel())
+KERNELS: tuple[Kernel, ...] = (
+    ArkKernel("int8"),
+    ArkKernel("fp32"),
+    HpuUint4Kernel(),
+    HpuInt8Kernel(),
+    DequantizedKernel(),
+)
 
 
 def select(
