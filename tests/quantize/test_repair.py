@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer, LlamaConfig
+from transformers import AutoConfig, AutoTokenizer
 
 from tests.models import make_llama
 from tests.quantize.conftest import RunQuantize
-from tgi_autoround.quantize.repair import repair_config, repair_tokenizer_config
+from tgi_autoround.quantize.repair import repair_directory
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -52,38 +52,9 @@ def test_the_tokenizer_still_encodes_the_same(result: Path) -> None:
     assert AutoTokenizer.from_pretrained(result)(text) == original(text)
 
 
-def test_plain_rope_gets_its_theta_and_no_scaling() -> None:
-    repaired = repair_config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}})
-    assert repaired["rope_theta"] == 1e6
-    assert "rope_scaling" not in repaired
-
-
-def test_two_ropes_of_one_model_get_both_thetas() -> None:
-    full = {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}
-    sliding = {"rope_type": "default", "rope_theta": 1e4}
-    repaired = repair_config({"rope_parameters": {"full_attention": full, "sliding_attention": sliding}})
-    assert (repaired["rope_theta"], repaired["rope_local_base_freq"]) == (1e6, 1e4)
-    assert repaired["rope_scaling"] == {"rope_type": "linear", "factor": 8.0}
-
-
-def test_partial_rotary_is_named_at_the_top() -> None:
-    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
-    assert repair_config({"rope_parameters": rope})["partial_rotary_factor"] == 0.5
-
-
-def test_a_config_of_transformers_4_stays_as_it_was() -> None:
-    config = {"torch_dtype": "float16", "rope_theta": 1e6, "rope_scaling": None, "model_type": "llama"}
-    assert repair_config(config) == config
-
-
-def test_special_tokens_of_transformers_5_get_their_older_name() -> None:
-    repaired = repair_tokenizer_config({"tokenizer_class": "Qwen2Tokenizer", "extra_special_tokens": ["<a>"]}, None)
-    assert repaired == {"tokenizer_class": "Qwen2Tokenizer", "additional_special_tokens": ["<a>"]}
-
-
-def test_a_template_in_the_tokenizer_config_wins() -> None:
-    assert repair_tokenizer_config({"chat_template": "own"}, "file")["chat_template"] == "own"
-
-
-def test_the_default_theta_is_what_transformers_takes_without_one() -> None:
-    assert repair_config({"rope_parameters": {"rope_type": "default"}})["rope_theta"] == LlamaConfig().default_theta
+def test_what_tgi_cannot_express_is_left_for_those_who_can(tmp_path: Path) -> None:
+    ropes = {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
+    config = json.dumps({"model_type": "olmo3", "rope_parameters": ropes})
+    (tmp_path / "config.json").write_text(config)
+    repair_directory(tmp_path)
+    assert (tmp_path / "config.json").read_text() == config
