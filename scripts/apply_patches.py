@@ -21,7 +21,7 @@ from pathlib import Path
 
 from patching.errors import Refused, Unusable
 from patching.patch_set import read_patch_set
-from patching.server_tree import ServerTree, common_releases, examine, find_package, sha256
+from patching.server_tree import ServerTree, examine, find_package, sha256
 from patching.text import split_lines
 from patching.writing import write
 
@@ -68,7 +68,7 @@ def check(tree: ServerTree) -> None:
         state = "takes" if file in tree.unpatched else "has"
         unknown = "" if file.releases else f"; of no verified release, sha256 {file.sha256}"
         print(f"{file.name} {state} {count} insertions{unknown}")
-    print(f"releases with these files: {', '.join(common_releases(tree.files)) or 'none that was verified'}")
+    print(f"releases with these files: {', '.join(tree.releases) or 'none that was verified'}")
 
 
 def apply(tree: ServerTree) -> None:
@@ -100,7 +100,7 @@ def record(tree: ServerTree, target: Path) -> None:
     result = {
         "patch_set": tree.patch_set.name,
         "root": str(tree.root),
-        "releases": common_releases(tree.files),
+        "releases": tree.releases,
         "sha256": {file.name: {"before": file.sha256, "after": sha256(tree.patched[file.name])} for file in tree.files},
     }
     try:

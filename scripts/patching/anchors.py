@@ -11,44 +11,31 @@ Scope = ast.ClassDef | ast.FunctionDef
 
 @dataclass(frozen=True)
 class Place:
-    """Lines go in front of line `line`, counted from 0, which is in front of `scope.body[index]`.
-
-    In a patched file the inserted statements are in front of `index` where they are anchored at what follows them
-    (`anchor_follows`), and from `index` on otherwise.
-    """
+    """Lines go in front of line `line`, counted from 0. In a patched file their statements are `inserted`, and what
+    they were put before is `following`."""
 
     scope: Scope
-    index: int
     line: int
-    anchor_follows: bool
+    inserted: list[ast.stmt]
+    following: list[ast.stmt]
 
     @property
     def column(self) -> int:
         return self.scope.body[0].col_offset
 
-    def inserted(self, count: int) -> list[ast.stmt]:
-        end = self.index if self.anchor_follows else self.index + count
-        return self.scope.body[max(end - count, 0) : end]
-
-    def following(self, count: int) -> list[ast.stmt]:
-        return self.scope.body[self.index if self.anchor_follows else self.index + count :]
-
 
 def find_place(module: ast.Module, insertion: Insertion) -> Place:
     """Raises Refused when the scope or the anchor in it is missing or not unique."""
     scope = _find_scope(module, insertion)
-    body = scope.body
+    body, count = scope.body, len(ast.parse("\n".join(insertion.lines)).body)
     if body[0].lineno == scope.lineno:
         raise Refused(f"{insertion.file}: `{insertion.scope}` has its body on its first line: no room for lines.")
     if insertion.at == "last member":
-        index = _after_last_member(scope, insertion)
-        return Place(scope, index, _end(body[index - 1]), anchor_follows=True)
-    if insertion.at == "before if":
-        index = _before_if(scope, insertion)
-        return Place(scope, index, body[index].lineno - 1, anchor_follows=True)
-    if _is_docstring(body[0]):
-        return Place(scope, 1, _end(body[0]), anchor_follows=False)
-    return Place(scope, 0, body[0].lineno - 1, anchor_follows=False)
+        after = _after_last_member(scope, insertion)
+        return Place(scope, _end(body[after - 1]), body[max(after - count, 0) : after], body[after:])
+    first = 1 if _is_docstring(body[0]) else 0
+    line = _end(body[0]) if first else body[0].lineno - 1
+    return Place(scope, line, body[first : first + count], body[first + count :])
 
 
 def _end(statement: ast.stmt) -> int:
@@ -86,24 +73,3 @@ def _after_last_member(scope: Scope, insertion: Insertion) -> int:
     if not members:
         raise Refused(f"{insertion.file}: `{insertion.scope}` has no members to follow.")
     return members[-1] + 1
-
-
-def _before_if(scope: Scope, insertion: Insertion) -> int:
-    matching = [index for index, statement in enumerate(scope.body) if _compared(statement) == insertion.before_if]
-    if len(matching) != 1:
-        name, value = insertion.before_if or ("", "")
-        raise Refused(
-            f"{insertion.file}: `{insertion.scope}` should have one statement that tests {name} for {value!r}"
-            f" and nothing else, and has {len(matching)}."
-        )
-    return matching[0]
-
-
-def _compared(statement: ast.stmt) -> tuple[str, str] | None:
-    """(NAME, VALUE) of a statement `if NAME == VALUE`."""
-    match statement:
-        case ast.If(
-            test=ast.Compare(left=ast.Name(id=name), ops=[ast.Eq()], comparators=[ast.Constant(value=str(value))])
-        ):
-            return name, value
-    return None

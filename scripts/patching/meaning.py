@@ -17,12 +17,10 @@ def check_meaning(text: str, insertion: Insertion) -> None:
     """Raises Refused with what is not as it should be."""
     module = parse(text, insertion.file)
     place = find_place(module, insertion)
-    count = len(ast.parse("\n".join(insertion.lines)).body)
-    block = place.inserted(count)
     if insertion.meaning.member:
         problem = _member_problem(place, insertion.meaning.member)
     else:
-        problem = _call_problem(block, place.following(count), insertion) or _name_problem(text, block, insertion)
+        problem = _call_problem(place, insertion) or _name_problem(text, place.inserted, insertion)
     if problem:
         raise Refused(f"{insertion.file}, `{insertion.scope}`: {problem}")
 
@@ -39,9 +37,9 @@ def _member_problem(place: Place, member: tuple[str, str]) -> str | None:
     return None if values == [value] else f"the member {name} should have the value {value!r} once, and has {values}."
 
 
-def _call_problem(block: list[ast.stmt], following: list[ast.stmt], insertion: Insertion) -> str | None:
+def _call_problem(place: Place, insertion: Insertion) -> str | None:
     meaning, call = insertion.meaning, f"hooks.{insertion.meaning.calls}"
-    nodes = [node for statement in block for node in ast.walk(statement)]
+    nodes = [node for statement in place.inserted for node in ast.walk(statement)]
     if not any(_imports_hooks(node) for node in nodes):
         return f"the statements at the place of the insertion do not import the hooks of {HOOKS_MODULE}."
     if not any(_calls(node, call) for node in nodes):
@@ -49,12 +47,12 @@ def _call_problem(block: list[ast.stmt], following: list[ast.stmt], insertion: I
     if meaning.returns and not any(isinstance(node, ast.Return) and _calls(node.value, call) for node in nodes):
         return f"what {call} gives is not returned."
     if meaning.assigns:
-        last = block[-1]
+        last = place.inserted[-1]
         if not (isinstance(last, ast.Assign) and _calls(last.value, call)):
             return f"what {call} gives is not assigned."
         if _assigned_names(last) != list(meaning.assigns):
             return f"{call} sets {_assigned_names(last)} and not {list(meaning.assigns)}."
-    unused = set(meaning.assigns) - _read_names(following)
+    unused = set(meaning.assigns) - _read_names(place.following)
     return f"nothing behind the insertion uses {sorted(unused)}." if unused else None
 
 

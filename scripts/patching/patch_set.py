@@ -20,13 +20,11 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Insertion:
-    """`lines` go into `scope` ("class A", "def f", "def A.f") at its first statement, after its last member, or before
-    the statement `if NAME == VALUE` whose (NAME, VALUE) is `before_if`."""
+    """`lines` go into `scope` ("class A", "def f", "def A.f") as its first statement or after its last member."""
 
     file: str
     scope: str
     at: str
-    before_if: tuple[str, str] | None
     lines: tuple[str, ...]
     meaning: Meaning
 
@@ -35,7 +33,7 @@ class Insertion:
 class PatchSet:
     """`flavour_path` exists in the servers this set is for and in no other.
 
-    `known` maps a file to the sha256 of its contents to the release tags that have it.
+    `known` maps a file to the sha256 of its contents, or to "absent", to the releases where it is so.
     """
 
     name: str
@@ -47,6 +45,10 @@ class PatchSet:
 
     def files(self) -> list[str]:
         return list(dict.fromkeys(insertion.file for insertion in self.insertions))
+
+    def releases_with(self, file: str, contents: str) -> frozenset[str]:
+        """`contents` is a sha256 or "absent"."""
+        return frozenset(self.known.get(file, {}).get(contents, ()))
 
     def insertions_into(self, file: str) -> list[Insertion]:
         return [insertion for insertion in self.insertions if insertion.file == file]
@@ -78,13 +80,11 @@ def _read_json(file: Path) -> Any:
 
 
 def _insertion(entry: dict[str, Any]) -> Insertion:
-    at, then = entry["at"], entry["then"]
-    conditional = isinstance(at, dict)
+    then = entry["then"]
     return Insertion(
         file=entry["file"],
         scope=entry["into"],
-        at="before if" if conditional else at,
-        before_if=(at["before if"], at["equals"]) if conditional else None,
+        at=entry["at"],
         lines=tuple(entry["lines"]),
         meaning=Meaning(
             member=(then["member"], then["is"]) if "member" in then else None,

@@ -10,6 +10,8 @@ from patching.meaning import check_meaning
 from patching.patch_set import PatchSet
 from patching.text import insert, remove
 
+ABSENT = "absent"
+
 
 @dataclass(frozen=True)
 class TargetFile:
@@ -28,11 +30,12 @@ class TargetFile:
 
 @dataclass(frozen=True)
 class ServerTree:
-    """`patched` holds by name what each file is to become."""
+    """`releases` are those verified ones that have just these files; `patched` holds by name what each is to become."""
 
     root: Path
     patch_set: PatchSet
     files: tuple[TargetFile, ...]
+    releases: tuple[str, ...]
     patched: dict[str, str]
 
     @property
@@ -64,14 +67,18 @@ def examine(root: Path, patch_set: PatchSet, *, allow_unknown: bool) -> ServerTr
             f"{root} is not {patch_set.flavour}: it has no {patch_set.flavour_path}."
             f" {patch_set.name} is for that server only; take the patch set of yours."
         )
-    files = tuple(_find_file(root, name, patch_set) for name in patch_set.files())
+    absent = [name for name in patch_set.files() if _may_be_absent(root, name, patch_set)]
+    files = tuple(_find_file(root, name, patch_set) for name in patch_set.files() if name not in absent)
+    found = {file.name: file.releases for file in files}
+    found |= {name: patch_set.releases_with(name, ABSENT) for name in absent}
+    releases = tuple(sorted(frozenset.intersection(*found.values())))
     if not allow_unknown:
-        _refuse_unknown(root, patch_set, files)
-    return ServerTree(root, patch_set, files, {file.name: _patch(file, patch_set) for file in files})
+        _refuse_unknown(root, patch_set, found)
+    return ServerTree(root, patch_set, files, releases, {file.name: _patch(file, patch_set) for file in files})
 
 
-def common_releases(files: tuple[TargetFile, ...]) -> list[str]:
-    return sorted(frozenset.intersection(*(file.releases for file in files)))
+def _may_be_absent(root: Path, name: str, patch_set: PatchSet) -> bool:
+    return not (root / name).exists() and bool(patch_set.releases_with(name, ABSENT))
 
 
 def _find_file(root: Path, name: str, patch_set: PatchSet) -> TargetFile:
@@ -84,18 +91,17 @@ def _find_file(root: Path, name: str, patch_set: PatchSet) -> TargetFile:
             f"{name} has {found} of the {len(insertions)} insertions of {patch_set.name}: it was patched otherwise, or"
             " in part. Start from a freshly installed server."
         )
-    releases = frozenset(patch_set.known.get(name, {}).get(sha256(original), ()))
-    return TargetFile(name, path, current, original, releases)
+    return TargetFile(name, path, current, original, patch_set.releases_with(name, sha256(original)))
 
 
-def _refuse_unknown(root: Path, patch_set: PatchSet, files: tuple[TargetFile, ...]) -> None:
-    unknown = [f"{file.name} (sha256 {file.sha256})" for file in files if not file.releases]
+def _refuse_unknown(root: Path, patch_set: PatchSet, found: dict[str, frozenset[str]]) -> None:
+    unknown = [name for name, releases in found.items() if not releases]
     advice = "docs/upgrading.md says how to verify another release; --allow-unknown patches without that."
     if unknown:
-        raise Refused(f"{patch_set.name} was not verified on {', '.join(unknown)} in {root}. {advice}")
-    if not common_releases(files):
-        found = "; ".join(f"{file.name} of {', '.join(sorted(file.releases))}" for file in files)
-        raise Refused(f"The files in {root} are of different releases: {found}. {advice}")
+        raise Refused(f"{patch_set.name} was not verified on {', '.join(unknown)} as in {root}. {advice}")
+    if not frozenset.intersection(*found.values()):
+        of = "; ".join(f"{name} of {', '.join(sorted(releases))}" for name, releases in found.items())
+        raise Refused(f"The files in {root} are of different releases: {of}. {advice}")
 
 
 def _patch(file: TargetFile, patch_set: PatchSet) -> str:

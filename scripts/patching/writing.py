@@ -1,7 +1,6 @@
 """Writing the patched files: all of them or none."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,32 +25,30 @@ def write(tree: ServerTree) -> None:
 @contextmanager
 def _staged(tree: ServerTree) -> Iterator[list[tuple[Path, TargetFile]]]:
     """The new texts in files beside their targets, so that taking their place is one rename each."""
-    staged: list[tuple[Path, TargetFile]] = []
+    staged = [(file.path.with_name(f".{file.path.name}.patched"), file) for file in tree.unpatched]
     try:
-        for file in tree.unpatched:
-            staged.append((_write_beside(file.path, tree.patched[file.name]), file))
+        for temporary, file in staged:
+            _write_like(file.path, temporary, tree.patched[file.name])
         yield staged
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
 
 
-def _write_beside(target: Path, text: str) -> Path:
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=target.parent, prefix=f".{target.name}.", delete=False
-    ) as stream:
+def _write_like(model: Path, target: Path, text: str) -> None:
+    with target.open("w", encoding="utf-8", newline="") as stream:
         stream.write(text)
-    shutil.copymode(target, stream.name)
-    return Path(stream.name)
+    shutil.copymode(model, target)
 
 
 def _replace_all(staged: list[tuple[Path, TargetFile]]) -> None:
-    replaced: list[TargetFile] = []
+    replaced: list[tuple[Path, TargetFile]] = []
     try:
         for temporary, file in staged:
             temporary.replace(file.path)
-            replaced.append(file)
+            replaced.append((temporary, file))
     except OSError:
-        for file in replaced:
-            _write_beside(file.path, file.original).replace(file.path)
+        for temporary, file in replaced:
+            _write_like(file.path, temporary, file.original)
+            temporary.replace(file.path)
         raise

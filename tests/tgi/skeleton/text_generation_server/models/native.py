@@ -1,4 +1,5 @@
 from text_generation_server.layers.tensor_parallel import TensorParallelHead
+from text_generation_server.models.model import Model
 from text_generation_server.utils.quantization import get_loader
 
 NATIVE_TYPES = {"llama", "opt"}
@@ -9,20 +10,8 @@ class HeadConfig:
         self.quantize = quantize
 
 
-class NativeModel:
+class NativeModel(Model):
     def __init__(self, model_id: str, revision: str | None, quantize: str | None, dtype: str | None) -> None:
-        self.model_id = model_id
-        self.quantize = quantize
-        self.dtype = dtype
-        self.loader = get_loader(quantize, model_id, revision)
-        self.head = TensorParallelHead.load(HeadConfig(quantize), "lm_head", self.loader)
-
-    def description(self) -> dict:
-        return {
-            "model_id": self.model_id,
-            "quantize": self.quantize,
-            "dtype": self.dtype,
-            "model": type(self).__name__,
-            "loader": type(self.loader).__name__,
-            "head": type(self.head.linear).__name__,
-        }
+        loader = get_loader(quantize, model_id, revision)
+        head = TensorParallelHead.load(HeadConfig(quantize), "lm_head", loader)
+        super().__init__(model_id, quantize, dtype, loader=loader, head=head.linear)
