@@ -11,6 +11,9 @@ from loadtest.scenario import Synthetic
 
 FILLERS = (" a", ".", "\n", " x")
 FEWER_WORDS_TRIED = 12
+FILLED_UP_TOKENS = 8
+"""So few missing tokens are filled up rather than searched for."""
+TOKENS_PER_WORD = 1.5
 
 
 def synthetic_talks(source: Synthetic, lengths: Sequence[int], seed: str, count: TokenCount) -> list[Talk]:
@@ -59,22 +62,24 @@ def text_of_length(target: int, words: Sequence[str], frame: Callable[[str], str
             f"A synthetic prompt of {target} tokens is too short: what surrounds the text (chat template, shared "
             f"prefix, instruction) takes {smallest} with one word in it. Raise prompt_tokens, or its min."
         )
-    most = _words_that_fit(target, words, frame, count)
+    most = _words_that_fit(target, words, frame, count, smallest)
     for number in range(most, max(most - FEWER_WORDS_TRIED, 0), -1):
         if (text := _filled_up(target, "".join(words[:number]), frame, count)) is not None:
             return text
     raise LoadTestError(f"No text of exactly {target} tokens was found; the server's tokenizer joins what is appended.")
 
 
-def _words_that_fit(target: int, words: Sequence[str], frame: Callable[[str], str], count: TokenCount) -> int:
-    """The largest number of words with at most `target` tokens, by bisection that guesses from the last count."""
-    fits, too_many = 1, len(words) + 1
-    tokens_at_fits = tokens_per_word = 1.0
-    while too_many - fits > 1:
-        guess = fits + round((target - tokens_at_fits) / tokens_per_word)
+def _words_that_fit(
+    target: int, words: Sequence[str], frame: Callable[[str], str], count: TokenCount, smallest: int
+) -> int:
+    """A number of words with at most `target` tokens and nearly as many, by bisection that aims by the last count."""
+    fits, too_many, tokens_at_fits = 1, len(words) + 1, smallest
+    tokens_per_word = TOKENS_PER_WORD
+    while too_many - fits > 1 and target - tokens_at_fits > FILLED_UP_TOKENS:
+        guess = fits + int((target - tokens_at_fits) / tokens_per_word)
         number = min(max(guess, fits + 1), too_many - 1)
         tokens = count(frame("".join(words[:number])))
-        tokens_per_word = max(tokens / number, 0.1)
+        tokens_per_word = max((tokens - smallest) / (number - 1), 0.1)
         if tokens <= target:
             fits, tokens_at_fits = number, tokens
         else:
