@@ -18,9 +18,9 @@ COLUMNS_PER_WORD = 8
 def pack_nibbles(codes: torch.Tensor) -> torch.Tensor:
     """Return codes below 16 as the op's words: uint8 [R, C] with C % 8 == 0 -> int32 [R, C/8]."""
     # Two codes are one little-endian int16: shifting the pair by a nibble puts the upper code beside the lower one.
-    pairs = codes.view(torch.int16)
-    nibbles = (pairs >> 4).bitwise_or_(pairs).view(torch.uint8)[:, ::2]
-    return nibbles.contiguous().view(torch.int32)
+    pairs = codes.reshape(-1).view(torch.int16)
+    nibbles = (pairs >> 4).bitwise_or_(pairs).view(torch.uint8)[::2]
+    return nibbles.contiguous().view(torch.int32).view(codes.shape[0], -1)
 
 
 def padded_columns(spec: LayerSpec) -> int:
