@@ -45,7 +45,7 @@ OUTSIDE_OF_CORE = {
     "experts": {"torch", "transformers"},
     "names": {"transformers"},
     "modeling": {"torch", "safetensors", "transformers"},
-    "tgi": {"torch", "safetensors", "transformers", "text_generation_server"},
+    "tgi": {"torch", "safetensors", "transformers", "huggingface_hub", "text_generation_server"},
 }
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from tgi_autoround.checkpoint import NormalForm
 from tgi_autoround.checkpoint.sharding import can_concatenate, concatenate
-from tgi_autoround.kernels import select
+from tgi_autoround.kernels import KERNELS, Kernel, select
 from tgi_autoround.linear import QLinear
 
 Part = QLinear | nn.Linear
@@ -28,7 +28,11 @@ class CompositeQLinear(nn.Module):
 
 
 def side_by_side(
-    weights: Iterable[NormalForm | nn.Linear], device: torch.device, dtype: torch.dtype, *, exact: bool = False
+    weights: Iterable[NormalForm | nn.Linear],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    kernels: tuple[Kernel, ...] = KERNELS,
 ) -> Part | CompositeQLinear:
     """Return one module that computes the outputs of all `weights`; equal neighbours become one layer.
 
@@ -38,7 +42,7 @@ def side_by_side(
     parts = [
         weight
         if isinstance(weight, nn.Linear)
-        else QLinear(weight, select(weight.spec, device, dtype, exact=exact), device, dtype)
+        else QLinear(weight, select(weight.spec, device, dtype, kernels=kernels), device, dtype)
         for weight in _merged(weights)
     ]
     return parts[0] if len(parts) == 1 else CompositeQLinear(parts)

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,7 @@ from tgi_autoround.allocator import returning_large_blocks
 from tgi_autoround.checkpoint import Checkpoint, LayerSpec
 from tgi_autoround.errors import CheckpointError, UnsupportedError
 from tgi_autoround.experts import separate_experts
-from tgi_autoround.kernels import select
+from tgi_autoround.kernels import KERNELS, Kernel, select
 from tgi_autoround.linear import QLinear
 from tgi_autoround.names import TensorNames
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LM_HEAD = "lm_head"
 IGNORED_TENSORS = (r"rotary_emb\.inv_freq$",)
 """Tables that old transformers wrote into files and every version computes anew."""
 
@@ -41,18 +41,21 @@ def build_model(
     device: torch.device,
     dtype: torch.dtype,
     exact: bool = False,
+    kernels: tuple[Kernel, ...] = KERNELS,
     trust_remote_code: bool = False,
 ) -> "PreTrainedModel":
     """Return the checkpoint's causal language model, ready to run on `device` with activations of `dtype`.
 
-    `exact` keeps to kernels that round no activations. Raises CheckpointError where the tensors do not fit the
-    architecture, UnsupportedError where no kernel takes a layer.
+    Each layer runs on the first of `kernels` that takes it; `exact` keeps to those that round no activations.
+    Raises CheckpointError where the tensors do not fit the architecture, UnsupportedError where no kernel takes a
+    layer.
     """
     model = _model_on_meta(checkpoint, dtype, trust_remote_code=trust_remote_code)
     names = TensorNames(model)
     separate_experts(model, map(names.in_model, checkpoint.file_of))
+    choose = partial(select, device=device, dtype=dtype, exact=exact, kernels=kernels)
     with returning_large_blocks():
-        _load_quantized_layers(model, checkpoint, names, device, dtype, exact=exact)
+        _load_quantized_layers(model, checkpoint, names, choose, device, dtype)
     _check_unquantized_linears(model, checkpoint)
     _load_plain_tensors(model, checkpoint, names, device, dtype)
     return model.eval()
@@ -93,21 +96,20 @@ def _load_quantized_layers(
     model: "PreTrainedModel",
     checkpoint: Checkpoint,
     names: TensorNames,
+    choose: Callable[[LayerSpec], Kernel],
     device: torch.device,
     dtype: torch.dtype,
-    *,
-    exact: bool,
 ) -> None:
-    kernels: Counter[str] = Counter()
+    layers_of: Counter[str] = Counter()
     for name, spec in checkpoint.quantized_layers.items():
         path = names.in_model(f"{name}.weight").removesuffix(".weight")
         _check_place(model, name, path, spec)
-        kernel = select(spec, device, dtype, exact=exact)
+        kernel = choose(spec)
         parent, _, attribute = path.rpartition(".")
         layer = QLinear(checkpoint.load_layer(name, device), kernel, device, dtype)
         setattr(model.get_submodule(parent), attribute, layer)
-        kernels[kernel.name] += 1
-    for kernel_name, layers in kernels.items():
+        layers_of[kernel.name] += 1
+    for kernel_name, layers in layers_of.items():
         logger.info("%d quantized layers run on kernel %s", layers, kernel_name)
 
 
@@ -141,22 +143,9 @@ def _features(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _check_unquantized_linears(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """A linear that the config quantizes must be packed in the file.
-
-    lm_head is let off: auto-round 0.16.1 claims a quantized one in `extra_config` and writes a floating-point one
-    after plain RTN with quant_lm_head; the tensors are right, the claim is not.
-    """
-    config = checkpoint.quant_config
-    if config is None:
-        return
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear) or name == LM_HEAD or not config.covers(name):
-            continue
-        if config.scheme_of(name) is not None:
-            raise CheckpointError(
-                f"layer {name}: the config says {config.scheme_of(name)}, but the file holds no packed weight; "
-                "config.json and the safetensors files are not from the same job"
-            )
+        if isinstance(module, nn.Linear):
+            checkpoint.check_unquantized(name)
 
 
 def _load_plain_tensors(

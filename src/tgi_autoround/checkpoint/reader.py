@@ -18,6 +18,8 @@ from tgi_autoround.checkpoint.schemes import QuantConfig
 from tgi_autoround.checkpoint.spec import LayerSpec
 from tgi_autoround.errors import CheckpointError
 
+LM_HEAD = "lm_head"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -65,6 +67,22 @@ class Checkpoint:
         qweight, qzeros, scales = (self.read_tensor(f"{name}.{part}").to(device) for part in QUANTIZED_TENSORS)
         bias, g_idx = (self._read_if_there(f"{name}.{part}", device) for part in OPTIONAL_TENSORS)
         return unpack(spec, qweight, qzeros, scales, bias=bias, g_idx=g_idx)
+
+    def check_unquantized(self, layer: str) -> None:
+        """Raise CheckpointError where the config quantizes a linear whose weight the files hold in floating point.
+
+        lm_head is let off: auto-round 0.16.1 claims a quantized one in `extra_config` and writes a floating-point one
+        after plain RTN with quant_lm_head; the tensors are right, the claim is not.
+        """
+        config = self.quant_config
+        if config is None or layer == LM_HEAD or not config.covers(layer):
+            return
+        scheme = config.scheme_of(layer)
+        if scheme is not None:
+            raise CheckpointError(
+                f"layer {layer}: the config says {scheme.bits} bits, but the file holds no packed weight; "
+                "config.json and the safetensors files are not from the same job"
+            )
 
     def _read_if_there(self, name: str, device: torch.device | None) -> torch.Tensor | None:
         return self.read_tensor(name).to(device) if name in self.tensors else None

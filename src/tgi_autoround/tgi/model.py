@@ -1,0 +1,82 @@
+"""Whether TGI is to serve a model by this package, and from which directory: decided once, before TGI reads it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tgi_autoround.errors import ConfigError, UnsupportedError
+from tgi_autoround.tgi.environment import FORCE_VARIABLE, QUANTIZE_CHOICE, is_auto_round_config
+
+READ_ANYWAY = frozenset({None, QUANTIZE_CHOICE, "gptq", "awq"})
+"""What `quantize` may be where AutoRound is served: the launcher adds gptq and awq by itself, from config.json."""
+FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
+
+UNSERVED_TYPES: Mapping[str, str] = {
+    "bloom": "TGI reads its packed q/k/v by names of its own",
+    "dbrx": "TGI slices its experts out of one floating-point tensor",
+    "gpt2": "TGI transposes its weights when it reads them",
+    "gpt_bigcode": "TGI transposes its weights when it reads them",
+    "gpt_neox": "TGI reorders its packed q/k/v in floating point",
+    "mpt": "TGI slices its weights in floating point",
+    "t5": "TGI reads part of it in floating point",
+}
+"""Architectures whose TGI code would read packed integers wrong, or not at all (3.3.7)."""
+
+
+def is_chosen(quantize: str | None, config: Mapping[str, Any]) -> bool:
+    """Return whether this package serves the model: asked for, or told by config.json.
+
+    Raises ConfigError where what was asked for contradicts the files.
+    """
+    asked = quantize == QUANTIZE_CHOICE or os.environ.get(FORCE_VARIABLE) == "1"
+    if not asked and not is_auto_round_config(config):
+        return False
+    if config.get("quantization_config") is None:
+        raise ConfigError(
+            "--quantize auto-round: no config.json with a quantization_config, the model is not quantized; make it so "
+            "with `text-generation-server quantize MODEL OUT --method autoround`, or leave --quantize away"
+        )
+    if quantize not in READ_ANYWAY:
+        raise ConfigError(
+            f"--quantize {quantize}: the model is quantized by AutoRound already; leave --quantize away, "
+            "or give auto-round"
+        )
+    return True
+
+
+def check_served(config: Mapping[str, Any]) -> None:
+    """Raise UnsupportedError where TGI's own code for the architecture cannot take packed weights."""
+    model_type = config.get("model_type")
+    reason = UNSERVED_TYPES.get(str(model_type))
+    if model_type == "phi" and config.get("num_key_value_heads") not in (None, config.get("num_attention_heads")):
+        reason = "TGI's code for its grouped-query attention reads a floating-point weight"
+    if reason is not None:
+        raise UnsupportedError(
+            f"model_type {model_type}: not served quantized by TGI, {reason}; `tgi-autoround serve` may take the model"
+        )
+
+
+def directory_of(model_id: str, revision: str | None) -> Path:
+    """Return the directory of a model: itself, or its snapshot in the hub's cache, missing small files fetched."""
+    if Path(model_id).exists():
+        return Path(model_id)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model_id, revision=revision, allow_patterns=list(FILES)))
+
+
+def read_config(model_id: str, revision: str | None) -> dict[str, Any]:
+    """Return config.json's object, fetched where the model is on the hub; an empty one where there is none."""
+    from tgi_autoround.checkpoint.json_files import read_object
+
+    path = Path(model_id) / "config.json"
+    if not Path(model_id).exists():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(model_id, "config.json", revision=revision))
+        except EntryNotFoundError:
+            return {}
+    return read_object(path) if path.exists() else {}
