@@ -175,6 +175,14 @@ class Workload(Model):
     sampling: Sampling = Sampling()
     slo: Slo = Slo()
 
+    @model_validator(mode="after")
+    def _slo_can_be_measured(self) -> "Workload":
+        if not self.protocol.endswith("-stream") and (self.slo.ttft_s or self.slo.tpot_s):
+            raise ValueError(
+                f"slo.ttft_s and slo.tpot_s need a stream; {self.protocol} has none: use {self.protocol}-stream"
+            )
+        return self
+
 
 class Part(Model):
     """One of the workloads of a scenario; of all arrivals it gets its weight's share."""
@@ -201,6 +209,11 @@ class Scenario(Model):
     @property
     def is_open_loop(self) -> bool:
         return not isinstance(self.arrivals, Closed)
+
+    def lasting(self, duration_s: float) -> "Scenario":
+        """The same for another time; the warm-up takes a fifth of it at most."""
+        warmup_s = min(self.warmup_s, duration_s / 5)
+        return self.model_copy(update={"duration_s": duration_s, "warmup_s": warmup_s})
 
     @model_validator(mode="after")
     def _something_is_measured(self) -> "Scenario":
