@@ -1,10 +1,12 @@
 """What is kept of one request: one JSON line, written by the worker that sent it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 import orjson
+
+from loadtest.llmload.request import ProtocolName
 
 Transport = Literal["kernel", "userspace"]
 
@@ -42,7 +44,7 @@ class Record:
     request_id: str
     scenario: str
     phase: str
-    protocol: str
+    protocol: ProtocolName
     worker: str
     transport: Transport
     """`kernel`: arrival times are the kernel's receive timestamps; `userspace`: taken after the read returned."""
@@ -80,7 +82,7 @@ class Record:
         return self.sent_s if self.scheduled_s is None else self.scheduled_s
 
     def to_json_line(self) -> bytes:
-        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
 
     @staticmethod
     def from_json(line: bytes | str) -> "Record":
