@@ -1,0 +1,88 @@
+"""Whether a run measured the server or itself."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtest.llmload.record import Record
+from loadtest.llmload.sampler import WorkerReport
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Past any of these a run is INVALID."""
+
+    coalesced_gap_share: float = 0.01
+    """Gaps between tokens that came out of the socket together: their times, and p99 from here on, are unknown."""
+    send_lag_p99_s: float = 0.020
+    """Open loop: how late requests were sent. What is late here is missing in the load."""
+    client_cpu_share: float = 0.85
+    """CPU of the busiest worker as a share of its one core, 95th percentile over the run's seconds."""
+    clock_step_s: float = 0.001
+    """Furthest that the system's time was stepped while the kernel's stamps were in use."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    coalesced_gap_share: float
+    send_lag_p99_s: float
+    client_cpu_share: float
+    clock_step_s: float
+
+
+@dataclass(frozen=True)
+class Validity:
+    valid: bool
+    reasons: tuple[str, ...]
+    """One sentence for each limit that was passed, with its remedy."""
+    measured: Measured
+    limits: Limits
+
+
+def judge(records: Sequence[Record], workers: Sequence[WorkerReport], limits: Limits) -> Validity:
+    measured = Measured(
+        coalesced_gap_share=_coalesced_share(records),
+        send_lag_p99_s=_percentile([r.sent_s - r.scheduled_s for r in records if r.scheduled_s is not None], 0.99),
+        client_cpu_share=max(
+            (_percentile([sample.cpu_share for sample in worker.samples], 0.95) for worker in workers), default=0.0
+        ),
+        clock_step_s=max((worker.clock_step_s for worker in workers), default=0.0),
+    )
+    reasons = tuple(_reasons(measured, limits))
+    return Validity(not reasons, reasons, measured, limits)
+
+
+def _reasons(measured: Measured, limits: Limits) -> list[str]:
+    reasons = []
+    if measured.coalesced_gap_share > limits.coalesced_gap_share:
+        reasons.append(
+            f"{measured.coalesced_gap_share:.1%} of the gaps between tokens are unknown, because the tokens came out "
+            f"of the socket together (limit {limits.coalesced_gap_share:.1%}). Use more workers (--processes), or "
+            "raise the limit for a server that sends several tokens at once."
+        )
+    if measured.send_lag_p99_s > limits.send_lag_p99_s:
+        reasons.append(
+            f"1 % of the requests were sent {measured.send_lag_p99_s * 1000:.1f} ms or more behind their schedule "
+            f"(limit {limits.send_lag_p99_s * 1000:.1f} ms). Use more workers (--processes), or a lower rate."
+        )
+    if measured.client_cpu_share > limits.client_cpu_share:
+        reasons.append(
+            f"the busiest worker used {measured.client_cpu_share:.0%} of its core (limit "
+            f"{limits.client_cpu_share:.0%}). Use more workers (--processes)."
+        )
+    if measured.clock_step_s > limits.clock_step_s:
+        reasons.append(
+            f"the system's time was stepped by {measured.clock_step_s * 1000:.1f} ms during the run (limit "
+            f"{limits.clock_step_s * 1000:.1f} ms). Repeat the run once it is synchronized."
+        )
+    return reasons
+
+
+def _coalesced_share(records: Sequence[Record]) -> float:
+    gaps = sum(len(record.gaps_s) for record in records)
+    return sum(record.coalesced_gaps for record in records) / gaps if gaps else 0.0
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    """By nearest rank; 0 without values."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
