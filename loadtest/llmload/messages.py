@@ -1,0 +1,10 @@
+"""What the processes of a run say to each other, by Locust's own messages."""
+
+START_OPTION = "llmload_start"
+"""Option of the start message: plan.RunStart as a dict."""
+STOP_MESSAGE = "llmload-stop"
+"""To the workers: end your part and report."""
+REPORT_MESSAGE = "llmload-report"
+"""From a worker whose part has ended: {"worker_id", "report": sampler.WorkerReport as a dict}."""
+END_MESSAGE = "llmload-end"
+"""From a worker: {"worker_id", "at_once"}. It has nothing more to send, or cannot go on."""
