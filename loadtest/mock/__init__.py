@@ -1,0 +1,1 @@
+"""A server that answers like TGI without a model, with the latencies and faults that it is told to have."""
