@@ -8,6 +8,7 @@
 | is_quantized_head, load_head | layers/tensor_parallel.py `TensorParallelHead.load`, for auto-round |
 | auto_model_class | models/transformers_flash_causal_lm.py, in place of AutoModelForCausalLM |
 | refuse_transformers | wherever else TGI lets transformers load a model, which would leave weights random |
+| refuse_float32 | models/__init__.py `get_model` of the Gaudi server, after resolve_model |
 
 Nothing heavy is imported before it is needed: TGI's command line imports this module too.
 """
@@ -92,6 +93,18 @@ def refuse_transformers(quantize: str | None, what: str) -> None:
         raise UnsupportedError(
             f"auto-round: TGI has no code of its own for this model on this machine and would run it as {what}, "
             "which cannot load packed weights; `tgi-autoround serve` may take the model"
+        )
+
+
+def refuse_float32(quantize: str | None, dtype: object) -> None:
+    """Raise UnsupportedError where the Gaudi server was given `--dtype float16`, which it silently makes float32.
+
+    Its server.py:251 (3.3.7) knows bfloat16 and float32 only.
+    """
+    if quantize == QUANTIZE_CHOICE and str(dtype) == "torch.float32":
+        raise UnsupportedError(
+            "auto-round: TGI on Gaudi turns --dtype float16 into float32 without a word; "
+            "leave --dtype away, or give bfloat16"
         )
 
 
