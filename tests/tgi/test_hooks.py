@@ -162,5 +162,5 @@ def test_architectures_on_transformers_code_are_refused_in_shards() -> None:
 def test_float16_on_gaudi_which_becomes_float32_is_refused_for_autoround_only() -> None:
     hooks.refuse_float32("auto-round", torch.bfloat16)
     hooks.refuse_float32(None, torch.float32)
-    with pytest.raises(UnsupportedError, match="--dtype float16 into float32.*give bfloat16"):
+    with pytest.raises(UnsupportedError, match=r"--dtype float16 into float32.*give bfloat16"):
         hooks.refuse_float32("auto-round", torch.float32)
