@@ -27,7 +27,7 @@ LAYERS = (
 )
 BELOW = {layer: set(LAYERS[:height]) for height, layer in enumerate(LAYERS)}
 MAY_IMPORT = BELOW | {
-    "tgi": BELOW["engine"],
+    "tgi": BELOW["engine"] | {"quantize"},
     "quantize": {"errors", "checkpoint"},
     "inspection": {"errors", "checkpoint", "kernels"},
     "cli": {*LAYERS, "quantize", "inspection"},
@@ -45,7 +45,7 @@ OUTSIDE_OF_CORE = {
     "experts": {"torch", "transformers"},
     "names": {"transformers"},
     "modeling": {"torch", "safetensors", "transformers"},
-    "tgi": {"torch", "safetensors", "transformers", "huggingface_hub", "text_generation_server"},
+    "tgi": {"torch", "safetensors", "transformers", "huggingface_hub", "typer", "text_generation_server"},
 }
 
 

@@ -17,7 +17,7 @@ from tgi_autoround.quantize.command import CONTEXT_SETTINGS, quantize
 COMMAND = (
     sys.executable,
     "-c",
-    "from tgi_autoround.quantize.command import main_text_generation_server as main; main()",
+    "from tgi_autoround.tgi.server_command import main; main()",
     "quantize",
 )
 QUICK_TUNING = ("--iters", "4", "--nsamples", "8", "--seqlen", "32", "--batch-size", "4")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tgi_autoround.errors import ConfigError, TgiAutoRoundError
+from tgi_autoround.errors import ConfigError
 
 METHODS = ("autoround", "auto-round", "auto_round")
 INTERRUPTED_EXIT_CODE = 130
@@ -126,27 +126,6 @@ def quantize(
         "upload_to_model_id": upload_to_model_id,
     }
     _run(options)
-
-
-def main_text_generation_server() -> None:
-    """The console script `text-generation-server` of the images that hold no TGI: `quantize` and nothing else."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-    app.command("quantize", context_settings=CONTEXT_SETTINGS)(quantize)
-    app.callback()(_only_quantize)
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "quantize")
-    if command != "quantize":
-        sys.exit(
-            f"text-generation-server: {command!r} is not here: this image only quantizes; "
-            "to serve a model use `tgi-autoround serve`, or TGI's own images"
-        )
-    try:
-        app()
-    except TgiAutoRoundError as error:
-        sys.exit(f"text-generation-server: {error}")
-
-
-def _only_quantize() -> None:
-    """Quantize models with AutoRound."""
 
 
 def _run(options: dict[str, Any]) -> None:
