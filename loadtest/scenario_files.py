@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from loadtest.checked import checked
 from loadtest.errors import LoadTestError
 from loadtest.scenario import Arrivals, Closed, Model, Part, Rate, Scenario, Search, Workload
 
 SCENARIOS = Path(__file__).with_name("scenarios")
-ModelT = TypeVar("ModelT", bound=Model)
 
 
 class MixEntry(Model):
@@ -60,7 +59,7 @@ def load_scenario(
         known = sorted({tag for part in parts for tag in part.tags})
         raise LoadTestError(f"No part of the scenario {file.stem} is left by --tags; its parts have the tags {known}.")
     fields = {name: getattr(head, name) for name in ("description", "arrivals", "duration_s", "warmup_s", "search")}
-    return _checked(Scenario, {"name": file.stem, "parts": chosen, "folder": str(file.parent), **fields}, file)
+    return checked(Scenario, {"name": file.stem, "parts": chosen, "folder": str(file.parent), **fields}, file)
 
 
 def _find(name_or_file: str) -> Path:
@@ -104,10 +103,10 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _head_and_parts(file: Path, content: Mapping[str, Any]) -> tuple[Head, list[Part]]:
-    head = _checked(Head, {key: value for key, value in content.items() if key in Head.model_fields}, file)
+    head = checked(Head, {key: value for key, value in content.items() if key in Head.model_fields}, file)
     workload = {key: value for key, value in content.items() if key not in Head.model_fields}
     if not head.mix:
-        part = Part(name=file.stem, tags=head.tags, workload=_checked(Workload, workload, file))
+        part = Part(name=file.stem, tags=head.tags, workload=checked(Workload, workload, file))
         return head, [part]
     if workload:
         raise LoadTestError(f"{file.name}: with mix, the parts say {', '.join(workload)}; leave them out here.")
@@ -126,32 +125,3 @@ def _part(mixed: Path, entry: MixEntry) -> Part:
 
 def _chosen(part: Part, tags: set[str], exclude_tags: set[str]) -> bool:
     return (not tags or bool(tags & set(part.tags))) and not exclude_tags & set(part.tags)
-
-
-def _checked(model: type[ModelT], content: Mapping[str, Any], file: Path) -> ModelT:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_problem(details)}" for details in error.errors())
-        raise LoadTestError(f"The scenario {file} does not fit:\n{problems}") from error
-
-
-def _problem(details: Mapping[str, Any]) -> str:
-    place = ".".join(str(key) for key in details["loc"]) or "the whole file"
-    if details["type"] == "missing":
-        return f"{place} is missing."
-    if details["type"] == "extra_forbidden":
-        return f"{place} is not a key that exists.{_suggestion(str(details['loc'][-1]))}"
-    problem = f"{place}: {details['msg'].removeprefix('Value error, ')}"
-    return problem if place == "the whole file" else f"{problem} (it says {details['input']!r})."
-
-
-def _suggestion(key: str) -> str:
-    known = {name for model in _all_models(Model) for name in model.model_fields} - set(Scenario.model_fields)
-    known |= set(Head.model_fields)
-    matches = get_close_matches(key, known, n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]}?" if matches else ""
-
-
-def _all_models(model: type[Model]) -> list[type[Model]]:
-    return [model, *(below for child in model.__subclasses__() for below in _all_models(child))]

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
@@ -49,7 +49,7 @@ class Shell:
     def __init__(self, environment: Environment, runner: Runner) -> None:
         self._environment = environment
         self._runner = runner
-        self._options: Any = environment.parsed_options
+        self._options = cast(Any, environment.parsed_options)
         self._tags = tuple(self._options.tags or ())
         self._exclude_tags = tuple(self._options.exclude_tags or ())
         # They choose among the scenario's parts; Locust would look for them on its tasks.

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.distribution import PERCENTILES
-from loadtest.report.page import LATENCY_NAMES, milliseconds
-from loadtest.summary import Summary
+from loadtest.report.page import milliseconds
+from loadtest.summary import LATENCIES, Summary
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
@@ -14,9 +14,13 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     table.add_column("ms")
     for name in ("samples", "mean", *PERCENTILES, "max"):
         table.add_column(name, justify="right")
-    for key, name in LATENCY_NAMES.items():
+    for key in LATENCIES:
         times = summary[key]
-        table.add_row(name, str(times["count"]), *(milliseconds(times[k]) for k in ("mean", *PERCENTILES, "max")))
+        table.add_row(
+            key.removesuffix("_s").upper(),
+            str(times["count"]),
+            *(milliseconds(times[k]) for k in ("mean", *PERCENTILES, "max")),
+        )
     console.print(table)
     console.print(_counts(summary), highlight=False)
     for kind, count in summary["failures_by_kind"].items():

@@ -17,13 +17,7 @@ from loadtest.summary import LATENCIES, Summary
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent
-LATENCY_NAMES = dict(
-    zip(
-        LATENCIES,
-        ("Time to first token", "Between tokens (ITL)", "Per output token (TPOT)", "Whole answer (E2E)"),
-        strict=True,
-    )
-)
+LATENCY_NAMES = ("Time to first token (TTFT)", "Between tokens (ITL)", "Per output token (TPOT)", "Whole answer (E2E)")
 
 
 def render(template: str, **values: Any) -> str:
@@ -42,7 +36,7 @@ def write_report(folder: Path, summary: Summary, samples: Samples, meta: dict[st
         summary=summary,
         meta=meta,
         charts=[chart for chart in charts if chart.has_points],
-        latencies=LATENCY_NAMES,
+        latencies=dict(zip(LATENCIES, LATENCY_NAMES, strict=True)),
         percentiles=list(PERCENTILES),
         limits={part["name"]: part["workload"]["slo"] for part in meta["options"]["scenario"]["parts"]},
         scenario=yaml.safe_dump(meta["options"]["scenario"], sort_keys=False, allow_unicode=True),

@@ -30,27 +30,33 @@ class Scale:
 
 
 def scale_for(values: Sequence[float], first_px: float, last_px: float, logarithmic: bool = False) -> Scale:
-    """A scale that holds all values: from zero if it is linear, between round numbers if it is not."""
+    """A scale between round numbers that holds all values, and zero if it is linear."""
     known = [value for value in values if value > 0] if logarithmic else list(values)
     if not known:
         return Scale(0.1 if logarithmic else 0, 1, first_px, last_px, logarithmic)
     if logarithmic:
         low, high = _round_down(min(known)), _round_up(max(known))
         return Scale(low, high if high > low else low * 10, first_px, last_px, True)
-    low, high = min(0.0, *known), max(known)
-    return Scale(low, high if high > low else low + 1, first_px, last_px)
+    low, high = min(0.0, *known), max(0.0, *known)
+    high = high if high > low else low + 1
+    step = _step(low, high)
+    return Scale(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, first_px, last_px)
 
 
 def _linear_ticks(low: float, high: float) -> list[float]:
-    magnitude = 10 ** math.floor(math.log10((high - low) / TICKS))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if (high - low) / (factor * magnitude) <= TICKS)
-    first = math.ceil(low / step)
+    step = _step(low, high)
+    first = math.ceil(low / step - 1e-9)
     return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _step(low: float, high: float) -> float:
+    magnitude = 10.0 ** math.floor(math.log10((high - low) / TICKS))
+    return next(factor * magnitude for factor in (1, 2, 5, 10) if (high - low) / (factor * magnitude) <= TICKS + 1e-9)
 
 
 def _logarithmic_ticks(low: float, high: float) -> list[float]:
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(exponents) <= 3 else (1,)
+    factors = (1, 2, 5) if len(exponents) <= 4 else (1,)
     ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
     return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
 
