@@ -93,7 +93,7 @@ def _gate(options: argparse.Namespace, console: Console) -> int:
         table.add_row(check.asked, check.found, check.verdict.name.replace("_", " ").lower())
     console.print(table)
     for reason in summary["invalid_because"]:
-        console.print(f"INVALID: {reason}", highlight=False)
+        console.print(f"INVALID: {reason}", highlight=False, soft_wrap=True)
     console.print(f"[bold]{verdict.name.replace('_', ' ')}[/]")
     return verdict.value
 
@@ -114,7 +114,7 @@ def _print_comparison(runs_a: Sequence[Path], runs_b: Sequence[Path], console: C
         table.add_row(ratio.name, _figure(ratio, ratio.a), _figure(ratio, ratio.b), *_interval(ratio))
     console.print(table)
     for doubt in doubts:
-        console.print(f"[bold]Careful:[/] {doubt}", highlight=False)
+        console.print(f"[bold]Careful:[/] {doubt}", highlight=False, soft_wrap=True)
     return Verdict.INVALID.value if doubts else 0
 
 
@@ -151,4 +151,5 @@ def _print_point(point: Point, console: Console) -> None:
         f"{point.output_tokens_per_s:8.1f} output tokens/s, TTFT p50 {milliseconds(point.ttft_p50_s)} ms"
         f"{'' if point.valid else ', INVALID'}",
         highlight=False,
+        soft_wrap=True,
     )

@@ -24,5 +24,6 @@ def run_interleaved(
                 f"round {number + 1} of {rounds}, {host}: {summary['output_tokens_per_s']:.1f} output tokens/s, "
                 f"{summary['requests']} requests, {summary['failures']} failed",
                 highlight=False,
+                soft_wrap=True,
             )
     return runs_a, runs_b

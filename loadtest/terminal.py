@@ -22,11 +22,11 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
             *(milliseconds(times[k]) for k in ("mean", *PERCENTILES, "max")),
         )
     console.print(table)
-    console.print(_counts(summary), highlight=False)
+    console.print(_counts(summary), highlight=False, soft_wrap=True)
     for kind, count in summary["failures_by_kind"].items():
-        console.print(f"  {count} failed: {kind}", highlight=False)
+        console.print(f"  {count} failed: {kind}", highlight=False, soft_wrap=True)
     for reason in summary["invalid_because"]:
-        console.print(f"[bold red]INVALID[/]: {reason}", highlight=False)
+        console.print(f"[bold red]INVALID[/]: {reason}", highlight=False, soft_wrap=True)
 
 
 def _counts(summary: Summary) -> str:
