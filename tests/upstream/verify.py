@@ -92,8 +92,8 @@ def _compare(folder: Path, answers: list[list[int]], dtype: str) -> tuple[bool, 
         worst = max(worst, below.max().item())
     if worst > TOLERANCE_OF_SPREAD[dtype]:
         return False, f"WRONG: a token {worst:.3f} standard deviations below the highest logit"
-    ties = f", {near} of them ties within {worst:.4f} of the logits' spread" if near else ""
-    return True, f"{tokens} tokens equal{ties}"
+    ties = f", {near} ties within {worst:.3f} of the logits' spread" if near else ""
+    return True, f"{tokens - near} tokens equal{ties}"
 
 
 if __name__ == "__main__":

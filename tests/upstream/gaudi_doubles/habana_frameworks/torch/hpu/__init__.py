@@ -1,0 +1,3 @@
+from habana_frameworks.torch.hpu import random
+
+__all__ = ["random"]
