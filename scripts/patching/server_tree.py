@@ -83,6 +83,8 @@ def _may_be_absent(root: Path, name: str, patch_set: PatchSet) -> bool:
 
 def _find_file(root: Path, name: str, patch_set: PatchSet) -> TargetFile:
     path = (root / name).resolve()
+    if not path.exists():
+        raise Refused(f"{root} has no {name}: it is of no release that {patch_set.name} was verified on.")
     current = _read(path)
     insertions = patch_set.insertions_into(name)
     original, found = remove(current, insertions)

@@ -8,14 +8,25 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/apply_patches.py"
 PATCH_SET = ROOT / "patches/tgi-3.3.7"
+GAUDI_PATCH_SET = ROOT / "patches/tgi-3.3.7-gaudi"
 SKELETON = ROOT / "tests/tgi/skeleton/text_generation_server"
-INSERTIONS = json.loads((PATCH_SET / "manifest.json").read_text())["insertions"]
 APPLIED, REFUSED, USAGE, FAILED = 0, 1, 2, 3
-FILES = sorted({insertion["file"] for insertion in INSERTIONS})
+
+
+def insertions_of(patch_set: Path) -> list[dict[str, Any]]:
+    return json.loads((patch_set / "manifest.json").read_text())["insertions"]
+
+
+def files_of(patch_set: Path) -> list[str]:
+    return sorted({insertion["file"] for insertion in insertions_of(patch_set)})
+
+
+FILES = files_of(PATCH_SET)
 
 
 @dataclass(frozen=True)
@@ -24,13 +35,13 @@ class Server:
 
     root: Path
     versions: Path
+    patch_set: Path
 
-    def know(self, release: str = "9.9.9") -> None:
-        contents = {name: [release] for name in FILES}
-        self.know_as({name: {sha256(self.root / name): releases} for name, releases in contents.items()})
+    def know(self) -> None:
+        self.know_as({name: {sha256(self.root / name): ["9.9.9"]} for name in files_of(self.patch_set)})
 
     def know_as(self, known: dict[str, dict[str, list[str]]]) -> None:
-        self.versions.write_text(json.dumps({"patches": {PATCH_SET.name: {"sha256": known}}}))
+        self.versions.write_text(json.dumps({"patches": {self.patch_set.name: {"sha256": known}}}))
 
     def edit(self, name: str, change: Callable[[str], str]) -> None:
         path = self.root / name
@@ -43,7 +54,7 @@ class Server:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
 
     def run(self, command: str, *options: str, before_start: Callable[[], object] | None = None) -> "Outcome":
-        arguments = [command, str(PATCH_SET), "--root", str(self.root), "--versions", str(self.versions), *options]
+        arguments = [command, str(self.patch_set), "--root", str(self.root), "--versions", str(self.versions), *options]
         return run_script(*arguments, before_start=before_start)
 
 
@@ -54,10 +65,12 @@ class Outcome:
     errors: str
 
 
-def new_server(folder: Path) -> Server:
+def new_server(folder: Path, patch_set: Path = PATCH_SET) -> Server:
     root = folder / "text_generation_server"
     shutil.copytree(SKELETON, root, ignore=shutil.ignore_patterns("__pycache__"))
-    server = Server(root, folder / "versions.json")
+    if patch_set == GAUDI_PATCH_SET:
+        (root / "layers/attention/cuda.py").rename(root / "layers/attention/hpu.py")
+    server = Server(root, folder / "versions.json", patch_set)
     server.know()
     return server
 

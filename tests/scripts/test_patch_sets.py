@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.servers_to_patch import APPLIED, INSERTIONS, ROOT, Server
+from tests.scripts.servers_to_patch import APPLIED, GAUDI_PATCH_SET, PATCH_SET, ROOT, Server, insertions_of, new_server
 
 
 def serve(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,9 +31,12 @@ def model_folder(parent: Path, **config: object) -> Path:
     return folder
 
 
-def test_the_patched_server_offers_auto_round(server: Server) -> None:
+@pytest.mark.parametrize("patch_set", [PATCH_SET, GAUDI_PATCH_SET], ids=lambda folder: folder.name)
+def test_the_patched_server_offers_auto_round(tmp_path: Path, patch_set: Path) -> None:
+    server = new_server(tmp_path, patch_set)
     assert "auto-round" not in serve(server, "--help").stdout
     assert server.run("apply").code == APPLIED
+    assert server.run("verify").code == APPLIED
     assert "auto-round" in serve(server, "--help").stdout
 
 
@@ -69,10 +72,9 @@ def test_the_table_knows_every_file_of_every_release_it_lists() -> None:
 
 
 def hook_calls() -> list[ast.Call]:
-    statements = [ast.parse("\n".join(insertion["lines"])) for insertion in INSERTIONS]
-    calls = [node for tree in statements for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert len(calls) == len(INSERTIONS)  # the enum's member calls nothing, the head calls two
-    return calls
+    insertions = [insertion for folder in (PATCH_SET, GAUDI_PATCH_SET) for insertion in insertions_of(folder)]
+    nodes = [node for insertion in insertions for node in ast.walk(ast.parse("\n".join(insertion["lines"])))]
+    return list({ast.unparse(node): node for node in nodes if isinstance(node, ast.Call)}.values())
 
 
 @pytest.mark.parametrize("call", hook_calls(), ids=ast.unparse)
