@@ -3,17 +3,24 @@
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.images.conftest import Service
 from tests.images.docker_cli import docker, inspect
+from tests.images.services import Service, service_up
 
 pytestmark = pytest.mark.docker
 
-IMAGE = "tgi-autoround:cpu"
 STOP_LIMIT_S = 10
+
+
+@pytest.fixture(scope="module")
+def cpu_service(cpu_image: str) -> Iterator[Service]:
+    variables = {"TGI_AUTOROUND_CPU_IMAGE": cpu_image}
+    with service_up("autoround-cpu", "compose.yaml", port_variable="PORT", variables=variables) as up:
+        yield up
 
 
 def post(url: str, body: dict[str, object]) -> dict[str, object]:
@@ -61,14 +68,14 @@ def test_a_healthcheck_is_not_led_astray_by_a_proxy(cpu_service: Service) -> Non
     assert inspect(cpu_service.container)["State"]["Health"]["Status"] == "healthy"
 
 
-def test_both_commands_are_there() -> None:
+def test_both_commands_are_there(cpu_image: str) -> None:
     for command in (("tgi-autoround", "--help"), ("text-generation-server", "quantize", "--help")):
-        assert "quantize" in docker("run", "--rm", IMAGE, *command).lower()
+        assert "quantize" in docker("run", "--rm", cpu_image, *command).lower()
 
 
-def test_an_unknown_model_ends_with_a_sentence() -> None:
+def test_an_unknown_model_ends_with_a_sentence(cpu_image: str) -> None:
     name = "tgi-autoround-tests-no-model"
-    docker("run", "--detach", "--name", name, IMAGE, "--model-id", "/models/none")
+    docker("run", "--detach", "--name", name, cpu_image, "--model-id", "/models/none")
     try:
         assert int(docker("wait", name)) != 0
         log = docker("logs", name)

@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CPU = json.loads((ROOT / "docker/versions.json").read_text())["cpu"]
+VERSIONS = json.loads((ROOT / "docker/versions.json").read_text())
+CPU = VERSIONS["cpu"]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 
 
@@ -30,3 +31,11 @@ def test_every_variable_of_the_compose_files_is_explained_in_the_example() -> No
 def test_compose_includes_every_file_of_its_folder() -> None:
     included = yaml.safe_load((ROOT / "compose.yaml").read_text())["include"]
     assert sorted(included) == sorted(f"compose/{file.name}" for file in ROOT.glob("compose/*.yaml"))
+
+
+def test_the_nvidia_image_is_built_on_the_release_of_the_table_with_its_patch_set() -> None:
+    entry = VERSIONS["images"]["nvidia"]
+    image = VERSIONS["patches"][entry["patch_set"]]["image"].format(release=entry["release"])
+    assert f"ARG {entry['argument']}={image}\n" in DOCKERFILE
+    assert f"ARG PATCH_SET={entry['patch_set']}\n" in DOCKERFILE
+    assert f"${{TGI_IMAGE:-{image}}}" in (ROOT / "compose/nvidia.yaml").read_text()
