@@ -1,7 +1,6 @@
 """The options that this load test adds to Locust's."""
 
 import argparse
-from pathlib import Path
 
 from locust.argument_parser import LocustArgumentParser
 
@@ -24,7 +23,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same requests in the same order")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, include_in_web_ui=False,
+        "--out", metavar="DIR", include_in_web_ui=False,
         help="where records, summary and report are written (default: loadtest-results/SCENARIO-TIME)",
     )  # fmt: skip
     parser.add_argument(

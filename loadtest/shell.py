@@ -138,7 +138,7 @@ class Shell:
     def _new_run_folder(self, scenario: str) -> Path:
         """The folder given, or one named after the scenario; the time is added where a run is in it already."""
         now = time.strftime("%Y%m%d-%H%M%S")
-        folder: Path = self._options.out or RESULTS / f"{scenario}-{now}"
+        folder = Path(self._options.out) if self._options.out else RESULTS / f"{scenario}-{now}"
         if (folder / META).exists():
             folder = folder.with_name(f"{folder.name}-{now}")
         logger.info(f"The run's files are in {folder}.")

@@ -10,6 +10,8 @@ from loadtest.prompts.talk import Talk
 from loadtest.scenario import Synthetic
 
 FILLERS = (" a", ".", "\n", " x")
+FILLINGS = 6
+"""Tokenizers may join fillers into fewer tokens, so that some are missing again."""
 FEWER_WORDS_TRIED = 12
 FILLED_UP_TOKENS = 8
 """So few missing tokens are filled up rather than searched for."""
@@ -88,9 +90,11 @@ def _words_that_fit(
 
 
 def _filled_up(target: int, text: str, frame: Callable[[str], str], count: TokenCount) -> str | None:
-    missing = target - count(frame(text))
     for filler in FILLERS:
-        candidate = frame(text + filler * missing)
-        if count(candidate) == target:
-            return candidate
+        body = text
+        for _ in range(FILLINGS):
+            missing = target - count(frame(body))
+            if missing == 0:
+                return frame(body)
+            body += filler * missing
     return None
