@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 
 from patching.errors import Refused
-from patching.patch_set import Insertion
+from patching.patch_set import LAST_MEMBER, Insertion
 
 Scope = ast.ClassDef | ast.FunctionDef
 
@@ -30,7 +30,7 @@ def find_place(module: ast.Module, insertion: Insertion) -> Place:
     body, count = scope.body, len(ast.parse("\n".join(insertion.lines)).body)
     if body[0].lineno == scope.lineno:
         raise Refused(f"{insertion.file}: `{insertion.scope}` has its body on its first line: no room for lines.")
-    if insertion.at == "last member":
+    if insertion.at == LAST_MEMBER:
         after = _after_last_member(scope, insertion)
         return Place(scope, _end(body[after - 1]), body[max(after - count, 0) : after], body[after:])
     first = 1 if _is_docstring(body[0]) else 0

@@ -7,6 +7,8 @@ from typing import Any
 
 from patching.errors import Unusable
 
+FIRST_STATEMENT, LAST_MEMBER = PLACES = ("first statement", "last member")
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -20,7 +22,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Insertion:
-    """`lines` go into `scope` ("class A", "def f", "def A.f") as its first statement or after its last member."""
+    """`lines` go into `scope` ("class A", "def f", "def A.f") at one of PLACES."""
 
     file: str
     scope: str
@@ -81,6 +83,8 @@ def _read_json(file: Path) -> Any:
 
 def _insertion(entry: dict[str, Any]) -> Insertion:
     then = entry["then"]
+    if entry["at"] not in PLACES:
+        raise Unusable(f"{entry['at']!r} is no place that lines can be inserted at; there are {PLACES}.")
     return Insertion(
         file=entry["file"],
         scope=entry["into"],

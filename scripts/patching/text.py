@@ -10,14 +10,14 @@ from patching.patch_set import Insertion
 
 def insert(text: str, insertions: list[Insertion]) -> str:
     """Raises Refused when an anchor is missing."""
-    lines = split_lines(text)
-    module = parse(text, insertions[0].file)
+    lines, file = split_lines(text), insertions[0].file
+    module = parse(text, file)
+    if not lines[-1].endswith(("\r", "\n")):
+        raise Refused(f"{file}: the last line has no end, so nothing can be inserted after it.")
     places = [(find_place(module, insertion), insertion) for insertion in insertions]
     for place, insertion in sorted(places, key=lambda pair: pair[0].line, reverse=True):
         before = lines[place.line - 1]
         newline = before[len(before.rstrip("\r\n")) :]
-        if not newline:
-            raise Refused(f"{insertion.file}: the last line has no end, so nothing can be inserted after it.")
         indent = " " * place.column
         lines[place.line : place.line] = [f"{indent}{line}{newline}" for line in insertion.lines]
     return "".join(lines)

@@ -16,9 +16,9 @@ from tests.scripts.servers_to_patch import (
     PATCH_SET,
     REFUSED,
     ROOT,
+    Outcome,
     Server,
     new_server,
-    run_script,
     sha256,
 )
 
@@ -102,6 +102,7 @@ MISSING_ANCHORS = {
         "model.from",
         "nothing behind the insertion uses ['AutoModelForCausalLM']",
     ),
+    "an unfinished last line": ("cli.py", r"\n\Z", "", "the last line has no end"),
     "not Python": ("cli.py", r"\Z", "\n)\n", "is not Python"),
 }
 
@@ -141,13 +142,26 @@ def test_insertions_that_do_not_do_what_they_promise_are_refused(
     manifest = json.loads((PATCH_SET / "manifest.json").read_text())
     [insertion] = [insertion for insertion in manifest["insertions"] if insertion["into"] == scope]
     insertion["lines"] = [line.replace("{import}", "from tgi_autoround.tgi import hooks") for line in lines]
-    wrong = tmp_path / PATCH_SET.name
-    wrong.mkdir()
-    (wrong / "manifest.json").write_text(json.dumps(manifest))
     before = server.contents()
-    refused = run_script("apply", str(wrong), "--root", str(server.root), "--versions", str(server.versions))
+    refused = apply_manifest(server, tmp_path, manifest)
     assert (refused.code, server.contents()) == (REFUSED, before)
     assert reason in refused.errors
+
+
+def apply_manifest(server: Server, folder: Path, manifest: dict[str, object]) -> Outcome:
+    patch_set = folder / PATCH_SET.name
+    patch_set.mkdir()
+    (patch_set / "manifest.json").write_text(json.dumps(manifest))
+    return dataclasses.replace(server, patch_set=patch_set).run("apply")
+
+
+@pytest.mark.parametrize(("key", "value"), [("at", "the end"), ("then", None), ("file", None)])
+def test_a_malformed_manifest_is_reported(server: Server, tmp_path: Path, key: str, value: object) -> None:
+    manifest = json.loads((PATCH_SET / "manifest.json").read_text())
+    manifest["insertions"][0][key] = value
+    if value is None:
+        del manifest["insertions"][0][key]
+    assert apply_manifest(server, tmp_path, manifest).code == FAILED
 
 
 @pytest.mark.parametrize(
