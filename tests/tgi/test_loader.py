@@ -166,6 +166,13 @@ def test_names_are_found_by_prefix_and_alias_as_tgi_finds_them() -> None:
         )
 
 
+def test_mixtrals_experts_are_found_under_the_names_that_auto_round_gives_them() -> None:
+    expert = "model.layers.0.block_sparse_moe.experts.1"
+    linear = weights_of(folder_of("mixtral")).get_weights_row(f"{expert}.w2").get_linear(None)
+    x = inputs(256)
+    assert_close(linear(x), x.double() @ dense("mixtral", f"{expert}.down_proj").t())
+
+
 def test_a_layer_that_does_not_split_is_refused_with_its_name_and_the_remedy() -> None:
     weights = weights_of(folder_of(W4), rank=0, ranks=3)
     with pytest.raises(UnsupportedError, match=r"q_proj: .*256 output features do not split over 3 shards.*num-shard"):

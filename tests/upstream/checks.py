@@ -55,6 +55,7 @@ def _two_shards() -> Iterator[Check]:
     yield Check("lm_head quantized", world=2)
     yield Check("phi3", world=2)
     yield Check("mixtral", world=2)
+    yield Check("model-free, mixtral", world=2)
 
 
 def _architectures() -> Iterator[Check]:

@@ -16,6 +16,7 @@ from text_generation_server.utils.weights import DefaultWeightsLoader, Unquantiz
 from tgi_autoround.checkpoint import Checkpoint, NormalForm
 from tgi_autoround.checkpoint.sharding import columns, concatenate, rows
 from tgi_autoround.errors import UnsupportedError
+from tgi_autoround.names import PROJECTION_OF
 from tgi_autoround.tgi.weight import AutoRoundWeight, Part, plain_linear
 
 QWEIGHT = ".qweight"
@@ -113,13 +114,20 @@ class AutoRoundWeightsLoader(WeightsLoader):  # type: ignore[misc]
 
 def is_quantized(weights: Weights, prefix: str) -> bool:
     """Return whether the files hold packed integers for a prefix."""
-    return bool(weights.has_tensor(f"{prefix}{QWEIGHT}"))
+    return bool(weights.has_tensor(f"{_renamed(weights, prefix)}{QWEIGHT}"))
 
 
 def _stored_name(weights: Weights, prefix: str, suffix: str) -> str:
     """Return a prefix as the files name it: TGI asks by aliases, and without the prefix of multimodal models."""
-    _, tensor = weights.get_filename(f"{prefix}{suffix}")
+    _, tensor = weights.get_filename(f"{_renamed(weights, prefix)}{suffix}")
     return str(tensor).removesuffix(suffix)
+
+
+def _renamed(weights: Weights, prefix: str) -> str:
+    """auto-round 0.16.1 writes Mixtral's experts with the names that other models give their projections."""
+    expert, _, projection = prefix.rpartition(".")
+    renamed = f"{expert}.{PROJECTION_OF.get(projection, projection)}"
+    return renamed if weights.has_tensor(f"{renamed}{QWEIGHT}") else prefix
 
 
 def _block_sizes(layer: NormalForm, blocks: int | list[int]) -> list[int]:
