@@ -1,7 +1,7 @@
 """The part of HTTP/1.1 that a load test needs: requests as bytes, and a response's end found while it arrives."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -81,11 +81,9 @@ class Response:
         self._chunked = False
         self._length: int | None = None
 
-    def take(self, piece: bytes) -> bool:
-        """Keep the piece; whether the response is complete with it. Raises MalformedResponse."""
-        self.pieces.append(piece)
-        if self._chunked and len(piece) >= len(BLANK_LINE) and not piece.endswith(BLANK_LINE):
-            return False  # a chunked body ends in a blank line
+    def take(self, pieces: Sequence[bytes]) -> bool:
+        """Keep the pieces; whether the response is complete with them. Raises MalformedResponse."""
+        self.pieces += pieces
         self._join()
         if self.status is None and not self._read_head():
             return False
@@ -112,6 +110,11 @@ class Response:
         """After a failure: make readable what arrived of the body, as far as it is HTTP."""
         with suppress(MalformedResponse):
             self.take_end()
+
+    @property
+    def chunked(self) -> bool:
+        """Known once the head is there. A chunked body ends in a blank line, so what does not end in one can wait."""
+        return self._chunked
 
     @property
     def reusable(self) -> bool:

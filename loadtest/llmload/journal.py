@@ -27,12 +27,12 @@ class Journal:
         """Why a record could not be written at once; None as long as all could."""
         self.written = 0
         self._unwritten: deque[bytes] = deque()
+        if self.path.exists():
+            raise LoadTestError(f"{self.path} exists: it is an earlier run's. Give the run another folder.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             self._reserve.write_bytes(bytes(RESERVE_BYTES))
-        except FileExistsError as error:
-            raise LoadTestError(f"{self.path} exists: it is an earlier run's. Give the run another folder.") from error
         except OSError as error:
             raise LoadTestError(f"Records cannot be written to {folder}: {error.strerror}.") from error
 

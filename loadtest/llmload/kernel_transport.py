@@ -8,6 +8,7 @@ import socket as system_socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from typing import ClassVar
 
 import gevent
@@ -15,7 +16,7 @@ from gevent import socket
 from gevent.event import Event
 
 from loadtest.llmload.clock import realtime_offset_ns
-from loadtest.llmload.http1 import MalformedResponse, Target
+from loadtest.llmload.http1 import BLANK_LINE, MalformedResponse, Target
 from loadtest.llmload.record import Transport
 from loadtest.llmload.transport import (
     PIECE_BYTES,
@@ -31,6 +32,8 @@ SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 _ANCILLARY_BYTES = 64
 _READABLE = 1
+_Ancillary = list[tuple[int, int, bytes]]
+_Received = tuple[bytes, _Ancillary, int, object]
 
 
 def connection_to(target: Target) -> Connection:
@@ -60,7 +63,10 @@ class KernelConnection(Connection):
 
 
 class _Reader:
-    """Reads in the event loop's own greenlet: no switch between greenlets per token, only one at the end."""
+    """Reads in the event loop's own greenlet: no switch between greenlets per token, only one at the end.
+
+    What came out of the socket is left as it is until the response may have ended, or falls silent.
+    """
 
     def __init__(self, live: socket.socket, exchange: Exchange) -> None:
         self.ended = Event()
@@ -68,27 +74,31 @@ class _Reader:
         self._exchange = exchange
         self._offset_ns = realtime_offset_ns()
         self._last_ns = time.monotonic_ns()
-        live.settimeout(0.0)
-        self._recvmsg = live.recvmsg
+        self._waiting: list[_Received] = []
+        self._can_wait = False
+        self._recvmsg = live._sock.recvmsg  # gevent's own would add a call; it does not block either
         self._watcher = gevent.get_hub().loop.io(live.fileno(), _READABLE)
         self._watcher.start(self._read)
 
     def stop(self) -> None:
         self._watcher.stop()
         self._watcher.close()
+        with suppress(MalformedResponse):
+            self._catch_up()
 
     def silence_s(self) -> float:
+        self._catch_up()
         return (time.monotonic_ns() - self._last_ns) / 1e9
 
     def _read(self) -> None:
-        """Called by the event loop, where nobody could catch what this raises."""
+        """Called by the event loop for every token, where nobody could catch what this raises."""
         try:
-            piece, ancillary, _, _ = self._recvmsg(PIECE_BYTES, _ANCILLARY_BYTES)
-            if piece:
-                ended = self._keep(piece, ancillary)
-            else:
-                end_of_stream(self._exchange.response)
-                ended = True
+            received = self._recvmsg(PIECE_BYTES, _ANCILLARY_BYTES)
+            self._waiting.append(received if received[1] else _stamped_now(received))
+            piece = received[0]
+            if self._can_wait and piece[-4:] != BLANK_LINE and len(piece) > 4:
+                return
+            ended = self._look_for_end(piece)
         except BlockingIOError:
             return
         except OSError as error:
@@ -99,11 +109,28 @@ class _Reader:
             self._watcher.stop()
             self.ended.set()
 
-    def _keep(self, piece: bytes, ancillary: list[tuple[int, int, bytes]]) -> bool:
-        if ancillary:
-            seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-            self._last_ns = seconds * 1_000_000_000 + nanoseconds - self._offset_ns
-        else:
-            self._last_ns = time.monotonic_ns()
-        self._exchange.arrivals_ns.append(self._last_ns)
-        return self._exchange.response.take(piece)
+    def _look_for_end(self, piece: bytes) -> bool:
+        if piece:
+            return self._catch_up()
+        self._waiting.pop()
+        self._catch_up()
+        end_of_stream(self._exchange.response)
+        return True
+
+    def _catch_up(self) -> bool:
+        """Take over what is waiting; whether the response is complete. Raises MalformedResponse."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return False
+        stamps = [_TIMESPEC.unpack(ancillary[0][2]) for _, ancillary, _, _ in waiting]
+        self._exchange.arrivals_ns += [s * 1_000_000_000 + ns - self._offset_ns for s, ns in stamps]
+        self._last_ns = self._exchange.arrivals_ns[-1]
+        complete = self._exchange.response.take([piece for piece, _, _, _ in waiting])
+        self._can_wait = self._exchange.response.chunked
+        return complete
+
+
+def _stamped_now(received: _Received) -> _Received:
+    """For the few pieces that arrive before the kernel has turned its stamps on, and for the stream's end."""
+    now = _TIMESPEC.pack(*divmod(time.time_ns(), 1_000_000_000))
+    return received[0], [(system_socket.SOL_SOCKET, SO_TIMESTAMPNS, now)], received[2], received[3]

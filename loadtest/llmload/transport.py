@@ -12,7 +12,7 @@ from gevent.ssl import SSLContext
 from loadtest.llmload.http1 import MalformedResponse, Response, Target
 from loadtest.llmload.record import ErrorKind, Transport
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 8 * 1024
 
 
 class TransportError(Exception):
@@ -71,9 +71,9 @@ class Connection:
     def _connect(self) -> socket.socket:
         address = (self._target.host, self._target.port)
         try:
-            live = socket.create_connection(address, self._target.connect_timeout_s)
-            live.setsockopt(system_socket.IPPROTO_TCP, system_socket.TCP_NODELAY, 1)
-            self._socket = self._prepare(live)
+            self._socket = socket.create_connection(address, self._target.connect_timeout_s)
+            self._socket.setsockopt(system_socket.IPPROTO_TCP, system_socket.TCP_NODELAY, 1)
+            self._socket = self._prepare(self._socket)
         except TimeoutError as error:
             message = f"no connection to {address[0]}:{address[1]} within {self._target.connect_timeout_s:g} s"
             raise TransportError(ErrorKind.CONNECT_TIMEOUT, message) from error
@@ -104,7 +104,7 @@ class Connection:
             if not piece:
                 return end_of_stream(exchange.response)
             exchange.arrivals_ns.append(time.monotonic_ns())
-            if exchange.response.take(piece):
+            if exchange.response.take([piece]):
                 return None
 
     def _silence(self) -> TransportError:
