@@ -2,6 +2,7 @@
 
 import json
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -41,17 +42,30 @@ DONE = b"data: [DONE]\n\n"
 
 
 @contextmanager
-def serving(script: Sequence[Step], raw_response: bytes | None = None) -> Iterator[str]:
-    """Answer every request with the script (or with these raw bytes); yields the base URL."""
+def serving(
+    script: Sequence[Step],
+    raw_response: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+    close_after: bool = False,
+    connections: list[None] | None = None,
+) -> Iterator[str]:
+    """Answer every request with the script (or with these raw bytes); yields the base URL.
+
+    `close_after` closes each connection after an answer; `connections` gets an entry for each that is opened.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         disable_nagle_algorithm = True
 
         def handle(self) -> None:
+            if connections is not None:
+                connections.append(None)
             while _read_request(self.rfile):
                 if raw_response is not None:
                     self.wfile.write(raw_response)
                 elif not _play(script, self.wfile):
+                    return
+                if close_after:
                     return
 
     class Server(socketserver.ThreadingTCPServer):
@@ -59,9 +73,11 @@ def serving(script: Sequence[Step], raw_response: bytes | None = None) -> Iterat
         allow_reuse_address = True
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
 

@@ -1,0 +1,77 @@
+"""When a run says that it measured itself: each limit, just within it and just past it."""
+
+from dataclasses import replace
+
+import pytest
+
+from loadtest.llmload.record import Record
+from loadtest.llmload.sampler import Sample, WorkerReport
+from loadtest.llmload.validity import Limits, Validity, judge
+from tests.loadtest.test_journal import RECORD
+
+LIMITS = Limits(coalesced_gap_share=0.01, send_lag_p99_s=0.02, client_cpu_share=0.85, clock_step_s=0.001)
+IDLE = WorkerReport(
+    "w0", written=1, lost=0, disk_failure=None, clock_step_s=0.0, samples=(Sample(1.0, 0.1, 50_000_000),)
+)
+
+
+def run_of(records: list[Record], *workers: WorkerReport) -> Validity:
+    return judge(records, workers or (IDLE,), LIMITS)
+
+
+def lagging(count: int, late: int, lag_s: float) -> list[Record]:
+    return [replace(RECORD, scheduled_s=1.0, sent_s=1.0 + (lag_s if i < late else 0.001)) for i in range(count)]
+
+
+def test_a_run_within_every_limit_is_valid() -> None:
+    verdict = run_of([RECORD])
+    assert verdict.valid
+    assert verdict.reasons == ()
+
+
+def test_a_run_without_a_request_is_not_invalid_by_itself() -> None:
+    assert run_of([]).valid
+
+
+@pytest.mark.parametrize(("coalesced", "valid"), [(1, True), (2, False)])
+def test_coalesced_gaps_past_their_share(coalesced: int, valid: bool) -> None:
+    records = [replace(RECORD, gaps_s=(0.1,) * 50, coalesced_gaps=0), replace(RECORD, gaps_s=(0.1,) * 50)]
+    verdict = run_of([replace(records[0], coalesced_gaps=coalesced), records[1]])
+    assert verdict.measured.coalesced_gap_share == pytest.approx(coalesced / 100)
+    assert verdict.valid is valid
+    assert valid or "came out of the socket together" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("late", "valid"), [(1, True), (2, False)])
+def test_requests_sent_behind_their_schedule(late: int, valid: bool) -> None:
+    """Of 100, the 99th percentile is the 99th by size: one late request does not show in it, two do."""
+    verdict = run_of(lagging(100, late, 0.5))
+    assert verdict.valid is valid
+    assert valid or "behind their schedule" in verdict.reasons[0]
+
+
+def test_a_closed_loop_has_no_schedule_to_lag_behind() -> None:
+    assert run_of([RECORD] * 100).measured.send_lag_p99_s == 0.0
+
+
+def test_the_busiest_worker_decides() -> None:
+    busy = replace(IDLE, worker="w1", samples=tuple(Sample(float(i), 0.97, 1) for i in range(20)))
+    verdict = run_of([RECORD], IDLE, busy)
+    assert verdict.measured.client_cpu_share == pytest.approx(0.97)
+    assert "97% of its core" in verdict.reasons[0]
+
+
+def test_a_moment_of_high_load_does_not_decide() -> None:
+    samples = tuple(Sample(float(i), 1.0 if i == 7 else 0.3, 1) for i in range(40))
+    assert run_of([RECORD], replace(IDLE, samples=samples)).valid
+
+
+def test_a_step_of_the_systems_time() -> None:
+    verdict = run_of([RECORD], replace(IDLE, clock_step_s=0.25))
+    assert "stepped by 250.0 ms" in verdict.reasons[0]
+
+
+def test_every_limit_that_was_passed_is_named() -> None:
+    busy = replace(IDLE, clock_step_s=1.0, samples=(Sample(1.0, 1.0, 1),))
+    records = [replace(record, gaps_s=(0.0,), coalesced_gaps=1) for record in lagging(10, 10, 1.0)]
+    assert len(run_of(records, busy).reasons) == 4
