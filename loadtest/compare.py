@@ -114,44 +114,52 @@ def compare(runs_a: Sequence[Path], runs_b: Sequence[Path], seed: int = 0) -> tu
 
 
 def _ratio(figure: Figure, a: Sequence[Samples], b: Sequence[Samples], random: np.random.Generator) -> Ratio:
-    units_a, units_b = [figure.units(run) for run in a], [figure.units(run) for run in b]
-    value_a, value_b = _value(figure, units_a, None), _value(figure, units_b, None)
-    if value_a is None or value_b is None or value_a == 0:
+    side_a, side_b = Side(figure, a), Side(figure, b)
+    value_a, value_b = side_a.value(), side_b.value()
+    if not value_a or value_b is None:
         return Ratio(figure.name, value_a, value_b)
     replicates = []
     for _ in range(REPLICATES):
-        rounds_a, rounds_b = _drawn_rounds(len(a), len(b), random)
-        again_a = _value(figure, [units_a[number] for number in rounds_a], random)
-        again_b = _value(figure, [units_b[number] for number in rounds_b], random)
+        rounds_a = random.integers(len(a), size=len(a))
+        rounds_b = rounds_a if len(a) == len(b) else random.integers(len(b), size=len(b))
+        again_a, again_b = side_a.value_again(rounds_a, random), side_b.value_again(rounds_b, random)
         if again_a and again_b is not None:
             replicates.append(again_b / again_a)
     low, high = np.percentile(replicates, CONFIDENCE) if replicates else (None, None)
     return Ratio(figure.name, value_a, value_b, value_b / value_a, low, high)
 
 
-def _drawn_rounds(rounds_a: int, rounds_b: int, random: np.random.Generator) -> tuple[Sequence[int], Sequence[int]]:
-    drawn = random.integers(rounds_a, size=rounds_a).tolist()
-    return drawn, drawn if rounds_a == rounds_b else random.integers(rounds_b, size=rounds_b).tolist()
+class Side:
+    """The units of all runs of one side, sorted once; what is drawn from them are weights."""
 
+    def __init__(self, figure: Figure, runs: Sequence[Samples]) -> None:
+        self._percent = figure.percent
+        self._units = [figure.units(run) for run in runs]
+        values = np.concatenate([units.values for units in self._units])
+        self._order = np.argsort(values)
+        self._values = values[self._order]
 
-def _value(figure: Figure, runs: Sequence[Units], random: np.random.Generator | None) -> float | None:
-    """The figure of all runs together, of their units as they are or, with `random`, of units drawn from them."""
-    values = np.concatenate([run.values for run in runs])
-    weights = np.concatenate([_weights(run, random) for run in runs])
-    if not weights.sum():
-        return None
-    if figure.percent is None:
-        return float(np.average(values, weights=weights))
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] * figure.percent / 100)])
+    def value(self) -> float | None:
+        """The figure of all runs together; None without units."""
+        return self._weighted(np.ones(len(self._values)))
 
+    def value_again(self, rounds: NDArray[np.int64], random: np.random.Generator) -> float | None:
+        """The figure of units drawn from these runs, as many from each as it has."""
+        drawn = [np.zeros(units.count) for units in self._units]
+        for number in rounds:
+            count = self._units[number].count
+            if count:
+                drawn[number] += np.bincount(random.integers(count, size=count), minlength=count)
+        weights = [times[units.owner] for times, units in zip(drawn, self._units, strict=True)]
+        return self._weighted(np.concatenate(weights)[self._order])
 
-def _weights(run: Units, random: np.random.Generator | None) -> Floats:
-    if random is None or run.count == 0:
-        return np.ones(len(run.values))
-    drawn = np.bincount(random.integers(run.count, size=run.count), minlength=run.count)
-    return drawn[run.owner].astype(np.float64)
+    def _weighted(self, weights: Floats) -> float | None:
+        reached = np.cumsum(weights)
+        if not len(reached) or not reached[-1]:
+            return None
+        if self._percent is None:
+            return float(np.dot(self._values, weights) / reached[-1])
+        return float(self._values[np.searchsorted(reached, reached[-1] * self._percent / 100)])
 
 
 def _doubts(metas_a: Mapping[Path, Meta], metas_b: Mapping[Path, Meta]) -> list[str]:

@@ -30,7 +30,7 @@ class RequestPlan:
         """The prompts of each part, by its name; set before the run starts."""
         self.name = scenario.name
         self.open_loop = scenario.is_open_loop
-        self.stop_when_done = isinstance(scenario.arrivals, Trace)
+        self.stop_when_done = scenario.is_open_loop
 
     def make_pools(self, tokenizer: ServerTokenizer) -> Pools:
         """The prompts of every part; synthetic ones are counted by the server.

@@ -61,7 +61,7 @@ class Window:
 class Samples:
     """The measured requests of a run.
 
-    Requests that began before the window (warm-up) count for throughput alone; those that the end of the run cut off
+    Requests that began outside of the window count for throughput alone; those that the end of the run cut off
     (`stopped`) are neither successes nor failures.
     """
 
@@ -71,7 +71,7 @@ class Samples:
 
     @cached_property
     def measured(self) -> list[Record]:
-        return [record for record in self.records if record.started_s >= self.window.start_s and not _stopped(record)]
+        return [record for record in self.records if self.window.holds(record.started_s) and not _stopped(record)]
 
     @cached_property
     def succeeded(self) -> list[Record]:

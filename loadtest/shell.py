@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
@@ -25,6 +26,8 @@ from loadtest.terminal import print_summary
 PLAN_MESSAGE = "loadtest-plan"
 RESULTS = Path("loadtest-results")
 STOP_TIMEOUT_S = 60.0
+RUN_TIME_MARGIN_S = 2.0
+"""Locust counts its run time from before the workers begin: it must not cut the end, nor what is due last."""
 EXIT_USAGE = 2
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ def set_up(environment: Environment, runner: Runner) -> None:
         sys.exit(EXIT_USAGE)
     if isinstance(runner, WorkerRunner):
         runner.register_message(PLAN_MESSAGE, shell.take_plan)
+    environment.events.test_stopping.add_listener(shell.note_end)
     install(environment, shell.make_plan)
 
 
@@ -56,6 +60,7 @@ class Shell:
         self._options.tags = self._options.exclude_tags = None
         self._prepared: RequestPlan | None = None
         self._scraper: Scraper | None = None
+        self._about: dict[str, Any] = {}
 
     def prepare(self) -> None:
         """Take from the scenario what the user did not give, and make its prompts if the run starts at once.
@@ -71,6 +76,10 @@ class Shell:
         self._environment.stop_timeout = self._environment.stop_timeout or STOP_TIMEOUT_S
         if (options.headless or options.autostart) and not isinstance(self._runner, WorkerRunner):
             self._prepared = self._new_plan()
+            if scenario.is_open_loop or isinstance(self._runner, MasterRunner):
+                options.run_time += RUN_TIME_MARGIN_S
+            # Timers count from when the loop last looked at the clock, which was before the prompts were made.
+            gevent.get_hub().loop.update_now()
 
     def _chosen_scenario(self) -> Scenario:
         """Raises LoadTestError for a scenario that does not exist or does not fit."""
@@ -107,6 +116,10 @@ class Shell:
             self._send_plan(plan)
         return self._load_plan(plan)
 
+    def note_end(self, **_: Any) -> None:
+        """No new requests from here on; answers are still waited for."""
+        self._about["sending_ended_unix_s"] = time.time()
+
     def _new_plan(self) -> RequestPlan:
         plan = RequestPlan(self._chosen_scenario(), self._options.seed)
         plan.pools = plan.make_pools(ServerTokenizer(self._host, self._options.api_key))
@@ -120,6 +133,12 @@ class Shell:
 
     def _load_plan(self, plan: RequestPlan) -> LoadPlan:
         options = self._options
+        self._about = {
+            "scenario": plan.scenario.model_dump(mode="json"),
+            "seed": plan.seed,
+            "users": self._runner.target_user_count,
+            "server": server_info(self._host, options.api_key),
+        }
         return LoadPlan(
             workload=plan,
             new_run_folder=lambda: self._new_run_folder(plan.name),
@@ -127,12 +146,7 @@ class Shell:
             api_key=options.api_key or None,
             connect_timeout_s=options.connect_timeout,
             read_timeout_s=options.read_timeout,
-            options={
-                "scenario": plan.scenario.model_dump(mode="json"),
-                "seed": plan.seed,
-                "users": self._runner.target_user_count,
-                "server": server_info(self._host, options.api_key),
-            },
+            options=self._about,
         )
 
     def _new_run_folder(self, scenario: str) -> Path:

@@ -44,7 +44,8 @@ def samples_of(folder: Path, meta: Mapping[str, Any]) -> Samples:
     """The records of a run with the window and the limits of its scenario."""
     scenario = Scenario.model_validate(meta["options"]["scenario"])
     slos = {part.name: part.workload.slo for part in scenario.parts}
-    window = Window(scenario.warmup_s, min(scenario.duration_s, meta["ended_s"]))
+    sending_ended_s = meta["options"]["sending_ended_unix_s"] - meta["started_unix_s"]
+    window = Window(scenario.warmup_s, min(scenario.duration_s, sending_ended_s))
     return Samples(read_records(folder), window, slos)
 
 

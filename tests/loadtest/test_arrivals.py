@@ -52,7 +52,7 @@ def test_gaps_have_the_mean_and_spread_of_their_distribution(process: OpenArriva
 
 
 def test_a_ramp_reaches_its_rate_and_stays_there() -> None:
-    """From 1/s to 9/s over 100 s: by the rate's integral 150 in the first half, 350 in the second, then 900 in 100 s."""
+    """From 1/s to 9/s over 100 s: by the rate's integral 150 in the first half, 350 in the second, then 9 a second."""
     runs = [times_s(PROCESSES[3], 2000, seed) for seed in range(20)]
     for start_s, end_s, expected in ((0, 50, 150), (50, 100, 350), (100, 200, 900)):
         found = fmean(sum(start_s <= time_s < end_s for time_s in times) for times in runs)

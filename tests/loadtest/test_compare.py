@@ -1,0 +1,113 @@
+"""Ratios of runs and their intervals: true ratios are found, and chance is not called a difference."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from loadtest.command import main
+from loadtest.compare import Ratio, compare, runs_in
+from loadtest.errors import LoadTestError
+from loadtest.llmload.record import Record
+from loadtest.scenario_files import load_scenario
+from tests.loadtest.runs import record, write_run
+
+ROUNDS = 3
+
+
+def noisy(seed: int, factor: float = 1.0, count: int = 150) -> list[Record]:
+    """Answers of about 100 ms to the first and 20 ms to the next tokens, times `factor`, spread by a fifth."""
+    random = Random(seed)
+
+    def around(value_s: float) -> float:
+        return value_s * factor * random.lognormvariate(0, 0.2)
+
+    return [record(0.35 * n, around(0.1), [around(0.02) for _ in range(20)]) for n in range(count)]
+
+
+def ratio_named(name: str, ratios: list[Ratio]) -> Ratio:
+    return next(ratio for ratio in ratios if ratio.name == name)
+
+
+def rounds(folder: Path, seed: int, factor: float = 1.0) -> list[Path]:
+    return [write_run(folder / f"{n}", noisy(seed + n, factor), seed=n) for n in range(ROUNDS)]
+
+
+def test_a_server_a_third_slower_is_found_so(tmp_path: Path) -> None:
+    ratios, doubts = compare(rounds(tmp_path / "a", 10), rounds(tmp_path / "b", 20, factor=4 / 3))
+    assert doubts == []
+    for name in ("TTFT p50", "TTFT p95", "ITL p50", "TPOT mean", "E2E p50"):
+        found = ratio_named(name, ratios)
+        assert found.differs
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low < 4 / 3 < found.high
+        assert found.ratio == pytest.approx(4 / 3, rel=0.1)
+
+
+def test_the_same_server_twice_seldom_differs(tmp_path: Path) -> None:
+    """95 % intervals: of 32 comparisons of nothing with nothing, more than six would be surprising."""
+    found = []
+    for pair in range(4):
+        one = write_run(tmp_path / f"a{pair}", noisy(100 + pair))
+        other = write_run(tmp_path / f"b{pair}", noisy(200 + pair))
+        found += [ratio.differs for ratio in compare([one], [other])[0]]
+    assert len(found) == 32
+    assert sum(found) <= 6
+
+
+def test_gaps_of_one_request_are_drawn_together(tmp_path: Path) -> None:
+    """Ten requests, each with gaps of its own speed: a thousand gaps are ten samples, and the interval is wide."""
+    slow = [record(6.0 * n, gaps_s=[0.01 * (n + 1)] * 100) for n in range(10)]
+    run = write_run(tmp_path / "a", slow)
+    found = ratio_named("ITL p50", compare([run], [run])[0])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high / found.low > 1.5
+
+
+def test_throughput_is_compared_over_the_window(tmp_path: Path) -> None:
+    often = write_run(tmp_path / "a", [record(0.25 * n) for n in range(240)])
+    half = write_run(tmp_path / "b", [record(0.5 * n) for n in range(120)])
+    found = ratio_named("output tokens/s", compare([often], [half])[0])
+    assert found.a == pytest.approx(40, rel=0.03)
+    assert found.ratio == pytest.approx(0.5, rel=0.03)
+    assert found.differs
+
+
+def test_the_same_seed_gives_the_same_interval(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", noisy(1)), write_run(tmp_path / "b", noisy(2))
+    assert compare([a], [b]) == compare([a], [b])
+
+
+def test_what_makes_runs_incomparable_is_said(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", noisy(1), seed=1)
+    other = write_run(tmp_path / "b", noisy(1), seed=2, valid=False)
+    _, doubts = compare([one], [other])
+    assert any("b is INVALID" in doubt for doubt in doubts)
+    assert any("not asked the same" in doubt for doubt in doubts)
+    longer = write_run(tmp_path / "c", noisy(1), seed=1, scenario=load_scenario("chat", ["max_tokens=9", "warmup_s=0"]))
+    assert any("not asked the same" in doubt for doubt in compare([one], [longer])[1])
+
+
+def test_a_figure_that_a_side_lacks_is_not_measured(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", [record(1, gaps_s=[], tokens=1)])
+    found = ratio_named("ITL p50", compare([one], [one])[0])
+    assert (found.ratio, found.low, found.differs) == (None, None, False)
+
+
+def test_folders_of_runs_are_found_and_other_folders_refused(tmp_path: Path) -> None:
+    written = rounds(tmp_path / "a", 1)
+    assert runs_in(tmp_path / "a") == written
+    assert runs_in(written[0]) == [written[0]]
+    with pytest.raises(LoadTestError, match="is no run's folder"):
+        runs_in(tmp_path)
+
+
+def test_the_command_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rounds(tmp_path / "a", 10)
+    rounds(tmp_path / "b", 20, factor=2)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("differs") >= 5
+    assert "TTFT p95" in printed

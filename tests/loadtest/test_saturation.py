@@ -1,0 +1,68 @@
+"""The search for the knee, against servers whose knee is known."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from loadtest.command import main
+from loadtest.mock.process import mock_server
+from loadtest.saturation import Curve, Point, find_knee
+from loadtest.scenario import Search
+
+
+def search_to(knee: int, first_users: int = 1, most_users: int = 256) -> Curve:
+    def measure(users: int) -> Point:
+        return Point(users, users <= knee, 100, 1.0 if users <= knee else 0.5, 10.0 * users, 0.1, 0.01, True)
+
+    return find_knee(measure, Search(first_users=first_users, most_users=most_users))
+
+
+@pytest.mark.parametrize("knee", [1, 2, 3, 7, 15, 16, 31])
+def test_small_knees_are_found_exactly(knee: int) -> None:
+    assert search_to(knee).knee == knee
+
+
+@pytest.mark.parametrize("knee", [33, 64, 100, 127, 200, 255])
+def test_larger_knees_are_found_within_a_sixteenth(knee: int) -> None:
+    found = search_to(knee)
+    assert found.knee is not None
+    assert knee * 15 / 16 - 1 <= found.knee <= knee
+    assert len(found.points) <= 14
+
+
+def test_users_double_before_they_are_bisected() -> None:
+    assert [point.users for point in search_to(11).points] == [1, 2, 4, 8, 16, 12, 10, 11]
+
+
+def test_a_server_that_fails_at_once_has_no_knee() -> None:
+    found = search_to(0)
+    assert (found.knee, [point.users for point in found.points]) == (None, [1])
+
+
+def test_a_knee_beyond_the_most_users_is_said_to_be() -> None:
+    found = search_to(1000, most_users=48)
+    assert (found.knee, found.limit_reached) == (48, True)
+    assert [point.users for point in found.points] == [1, 2, 4, 8, 16, 32, 48]
+
+
+def test_the_slots_of_a_server_are_its_knee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three slots, answers of 70 ms, a limit of 60 ms to the first token: a fourth user has to wait for a slot."""
+    with mock_server(slots=3, ttft_ms=20, itl_ms=10, tokens=6) as url:
+        code = main(
+            ["saturate", "--host", url, "--out", str(tmp_path), "--set", "search.step_s=2", "--set", "slo.ttft_s=0.06",
+             "--set", "search.min_requests=10", "--set", "slo.tpot_s=1", "--set", "warmup_s=0.2"]
+        )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert code == 0
+    result = orjson.loads((tmp_path / "saturation.json").read_bytes())
+    assert result["knee"] == 3
+    assert [point["users"] for point in result["points"]] == [1, 2, 4, 3]
+    assert "Within the limits: 3 users" in printed
+    assert printed.count("output tokens/s") == 4
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+def test_a_scenario_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["saturate", "--host", "http://127.0.0.1:9", "--out", "x", "--scenario", "chat"]) == 2
+    assert "no section `search`" in capsys.readouterr().err
