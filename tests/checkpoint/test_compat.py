@@ -25,6 +25,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 8192,
     "rope_type": "llama3",
 }
+SHARDS = 4
 TEXT = "naïve café, 漢字 and 🙂"
 
 
@@ -237,8 +238,12 @@ def test_a_snapshot_of_the_hubs_cache_has_a_view(written_by_5: Path, tmp_path: P
 
 
 def test_shards_that_start_together_get_the_same_view(written_by_5: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(8) as pool:
-        views = pool.map(readable_by_transformers_4, [written_by_5] * 32)
+    for number in range(500):  # making the view takes long enough for the shards to get in each other's way
+        (written_by_5 / f"{number}.txt").touch()
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(SHARDS)
+    with context.Pool(SHARDS, initializer=together.wait) as pool:
+        views = pool.map(readable_by_transformers_4, [written_by_5] * SHARDS, chunksize=1)
     assert set(views) == {readable_by_transformers_4(written_by_5)}
     assert [path.name for path in views[0].parent.iterdir()] == [views[0].name]
 

@@ -25,7 +25,7 @@ def derived_settings(config: LauncherConfig, line: CommandLine) -> dict[str, str
 
 
 def _attention(config: LauncherConfig, line: CommandLine) -> dict[str, str]:
-    """Return ATTENTION and PREFIX_CACHING, the user's included, as `resolve_attention` does (131-199)."""
+    """Return ATTENTION and PREFIX_CACHING, the user's included, as `resolve_attention` does (131-200)."""
     settings = {name: line.environment[name] for name in ("ATTENTION", "PREFIX_CACHING") if name in line.environment}
     supported = config.head_dim in FLASHINFER_HEAD_DIMS
     if config.has_vision or config.is_encoder_decoder or not supported or line.value("--lora-adapters") is not None:
@@ -47,7 +47,7 @@ def _instead_of_flashinfer(environment: Mapping[str, str]) -> str:
 
 
 def _prefill_tokens(config: LauncherConfig, line: CommandLine) -> int:
-    """main.rs 2114-2155, less its bound by memory, which quantized models do not get (310-314, 345-349)."""
+    """main.rs 2114-2154, less its bound by memory, which quantized models do not get (311-314, 346-349)."""
     tokens = _optimal_prefill_tokens(config, line) or PREFILL_TOKENS_OF_TYPE.get(
         config.model_type or "", DEFAULT_PREFILL_TOKENS
     )

@@ -50,7 +50,7 @@ def flops(shards: int, environment: Mapping[str, str]) -> int | None:
 
 
 def number_of_shards(line: CommandLine) -> int | None:
-    """Return how many shards the launcher will start (main.rs 1374-1410), None where it will refuse."""
+    """Return how many shards the launcher will start (main.rs 1374-1412), None where it will refuse."""
     sharded, num_shard = line.value("--sharded"), line.value("--num-shard")
     if num_shard is not None:
         shards = int(num_shard) if num_shard.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""config.json as the stock launcher reads it (launcher/src/main.rs, 201-405, v3.3.7)."""
+"""config.json as the stock launcher reads it (launcher/src/main.rs, 202-403, v3.3.7)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class LauncherConfig:
     is_encoder_decoder: bool
 
     def flop_per_token(self) -> int | None:
-        """Return the launcher's estimate (main.rs 276-305), None where it makes none."""
+        """Return the launcher's estimate (main.rs 281-308), None where it makes none."""
         sizes = (self.heads, self.kv_heads, self.head_dim, self.hidden_size, self.intermediate_size, self.layers)
         if self.has_vision or None in sizes:
             return None

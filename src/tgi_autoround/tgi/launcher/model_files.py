@@ -20,7 +20,7 @@ def find_small_files(line: CommandLine, model_id: str, names: list[str]) -> Path
         return Path(model_id)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
     revision = line.value("--revision")

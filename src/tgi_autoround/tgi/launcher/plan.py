@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from tgi_autoround.checkpoint.compat import readable_by_transformers_4
 from tgi_autoround.errors import CheckpointError, ConfigError
 from tgi_autoround.tgi import model
 from tgi_autoround.tgi.environment import FORCE_VARIABLE, QUANTIZE_CHOICE, is_auto_round_config
@@ -66,15 +66,8 @@ def _settings(line: CommandLine) -> dict[str, str]:
     config = read_config(directory)
     model.is_chosen(QUANTIZE_CHOICE if line.asks_for_auto_round else line.value(QUANTIZE), config)
     model.check_served(config)
-    view = _readable(directory)
+    view = readable_by_transformers_4(directory)
     settings = {FORCE_VARIABLE: "1"} if line.asks_for_auto_round else {}
-    settings |= settings_of_router(line, view)
+    settings |= settings_of_router(line, directory, view)
     launcher_config = parse_launcher_config(read_config(view)) if is_lost_on_launcher(config) else None
     return settings | (derived_settings(launcher_config, line) if launcher_config else {})
-
-
-def _readable(directory: Path) -> Path:
-    # Imported late: it loads torch, which servers of other models need not wait for.
-    from tgi_autoround.checkpoint.compat import readable_by_transformers_4
-
-    return readable_by_transformers_4(directory)
