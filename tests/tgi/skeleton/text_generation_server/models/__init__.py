@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 from text_generation_server.models.causal_lm import CausalLM
+from text_generation_server.models.flash_causal_lm import NATIVE_TYPES, FlashCausalLM
 from text_generation_server.models.loaded_by_transformers import VisionLanguageModel
 from text_generation_server.models.model import Model
-from text_generation_server.models.native import NATIVE_TYPES, NativeModel
 from text_generation_server.models.seq2seq_lm import Seq2SeqLM
 from text_generation_server.models.transformers_flash_causal_lm import TransformersFlashCausalLM
 from text_generation_server.models.transformers_flash_vlm import TransformersFlashVlmCausalLM
@@ -26,7 +26,7 @@ def get_model(
         quantize = config_dict.get("quantization_config", {}).get("quant_method")
 
     if config_dict["model_type"] in NATIVE_TYPES:
-        return NativeModel(model_id, revision, quantize, dtype)
+        return FlashCausalLM(model_id, revision, quantize, dtype)
     if "vision_config" in config_dict:
         return TransformersFlashVlmCausalLM(model_id, VisionLanguageModel, revision, quantize, dtype)
     if config_dict.get("is_encoder_decoder"):

@@ -10,7 +10,7 @@ class HeadConfig:
         self.quantize = quantize
 
 
-class NativeModel(Model):
+class FlashCausalLM(Model):
     def __init__(self, model_id: str, revision: str | None, quantize: str | None, dtype: str | None) -> None:
         loader = get_loader(quantize, model_id, revision)
         head = TensorParallelHead.load(HeadConfig(quantize), "lm_head", loader)
