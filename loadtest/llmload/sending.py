@@ -4,6 +4,7 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
+from gevent.event import Event
 from locust.env import Environment
 from locust.runners import LocalRunner, WorkerRunner
 
@@ -29,6 +30,8 @@ class Sending:
         self._run: WorkerRun | None = None
         self._open_loop: OpenLoop | None = None
         self._ending = False
+        self._reported = Event()
+        self._reported.set()
 
     def listen(self) -> None:
         events = self._environment.events
@@ -55,13 +58,16 @@ class Sending:
             _log.error("The run cannot start: %s", error)
             self._say_end(at_once=True)
             return
+        self._reported.clear()
         LoadUser.run_of_worker = self._run
         if plan.workload.open_loop:
             self._open_loop = self._run.open_loop(self._on_all_answered)
 
     def _stop(self, **_: Any) -> None:
-        if self._run is not None:
+        """Ctrl-C and the coordinator may both ask for it: whoever comes second waits for the first, too."""
+        if not self._reported.is_set():
             self._runner.stop()
+            self._reported.wait()
 
     def _stop_open_loop(self, **_: Any) -> None:
         open_loop, self._open_loop = self._open_loop, None
@@ -73,6 +79,7 @@ class Sending:
         if run is not None:
             report = {"worker_id": self._runner.client_id, "report": asdict(run.finish())}
             self._runner.send_message(REPORT_MESSAGE, report)
+            self._reported.set()
 
     def _on_all_answered(self) -> None:
         if self._run is not None and self._run.workload.stop_when_done:
