@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does a Gaudi compute AutoRound's layers right, and how fast? Prints a table, and JSON to paste into an issue.
 
-    python3 hpu_selftest.py                 on one card or more, in the image autoround-gaudi
+    python3 hpu_selftest.py                 on one card or more, in a Gaudi image
     python3 hpu_selftest.py --device cpu    anywhere, the op emulated: proves this script and the arithmetic, no speed
 
 The exit code is 1 when a check failed. docs/gaudi.md has the whole `docker run` line.
@@ -92,7 +92,6 @@ def _options() -> argparse.Namespace:
 
 def _make_op_known(device: torch.device) -> None:
     if device.type == "hpu":
-        os.environ.setdefault("PT_HPU_LAZY_MODE", "1")
         import habana_frameworks.torch  # noqa: F401 - registers the device and its ops
     else:
         sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
@@ -119,14 +118,21 @@ def machine(device: torch.device) -> dict[str, Any]:
         "emulated": device.type == "cpu",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "tgi-autoround": metadata.version("tgi-autoround"),
+        "tgi-autoround": _version("tgi-autoround"),
         "PT_HPU_LAZY_MODE": os.environ.get("PT_HPU_LAZY_MODE"),
     }
     if device.type == "hpu":
         from habana_frameworks.torch import hpu
 
-        facts |= {"card": hpu.get_device_name(), "habana-torch-plugin": metadata.version("habana-torch-plugin")}
+        facts |= {"card": hpu.get_device_name(), "habana-torch-plugin": _version("habana-torch-plugin")}
     return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed as a package"
 
 
 def table(device: torch.device, findings: list[Finding]) -> str:

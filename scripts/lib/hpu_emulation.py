@@ -1,6 +1,6 @@
 """Gaudi's 4-bit op on the CPU, for machines without a Gaudi: it proves arithmetic, not speed.
 
-Written from the op's public C++ and tests, gaudi-pytorch-bridge 1.19 (hpu_ops/int4_ops.cpp,
+Written from the op's public C++ and tests, gaudi-pytorch-bridge 1.19 (hpu_ops/backend/int4_ops.cpp,
 tests/pytest_working/any_mode/test_hpu_convert_from_int4.py); the checks of shapes are those of later versions. How the
 card rounds between subtraction and product is not public: here the product is rounded once, to the output's dtype.
 """

@@ -40,7 +40,7 @@ def test_nobody_takes_the_emulation_for_a_card(finished: subprocess.CompletedPro
 
 
 def test_an_op_that_subtracts_otherwise_fails_without_hiding_the_other_checks(tmp_path: Path) -> None:
-    """As a card would that wraps around below zero in 8 bits, which the op's own tests leave open."""
+    """As a card would whose subtraction in 8 bits wrapped around below zero."""
     script = tmp_path / SCRIPT.name
     script.write_bytes(SCRIPT.read_bytes())
     emulation = (SCRIPT.parent / "lib/hpu_emulation.py").read_text(encoding="utf-8")
