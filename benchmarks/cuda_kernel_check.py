@@ -1,0 +1,210 @@
+"""Verify the CUDA kernel on this machine's GPU: errors against float64, CUDA graphs, memory, and times beside cuBLAS.
+
+    python benchmarks/cuda_kernel_check.py [--skip-times]
+
+Prints tables, writes benchmarks/results/cuda_kernel_check.json, and exits with 1 where an error is beyond its bound.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+
+from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme
+from tgi_autoround.kernels.cuda import PortableKernel
+
+CUDA = torch.device("cuda", 0)
+RESULTS = Path(__file__).parent / "results/cuda_kernel_check.json"
+BOUNDS = {torch.float16: 0.0004, torch.bfloat16: 0.0024}
+BOUND_OF_ODD_GROUPS = 0.003
+"""Relative error, as a Frobenius norm, against float64 over the dequantized weights; in bfloat16, weights of groups
+that are no multiple of 32 are rounded before the product."""
+
+BITS = (2, 3, 4, 5, 8)
+GROUPS = (8, 16, 32, 48, 64, 128, -1)
+ROWS = (*range(1, 65), 128, 200, 512, 2048)
+SHAPES = ((1024, 512), (1064, 1000))
+"""in_features, out_features: whole tiles, and neither side a multiple of any tile."""
+
+LLAMA_8B = {"o": (4096, 4096), "q/k/v": (4096, 6144), "gate/up": (4096, 28672), "down": (14336, 4096)}
+TIMED_ROWS = (1, 8, 16, 32, 64, 128, 256, 512, 2048)
+BYTES_BEYOND_THE_CACHE = 250_000_000
+
+
+def random_layer(
+    bits: int, group_size: int, in_features: int, out_features: int, *, sym: bool, bias: bool = False
+) -> NormalForm:
+    """A layer with scales of both signs and, where asymmetric, zero points over all of their range."""
+    scheme = QuantScheme(bits, group_size, sym, Packing.GPTQ)
+    spec = LayerSpec("random", scheme, in_features, out_features, bias)
+    in_groups, most = (spec.num_groups, out_features), 1 << bits
+    zero_points = torch.randint(1, most + 1, in_groups, device=CUDA, dtype=torch.int16)
+    return NormalForm(
+        spec,
+        codes=torch.randint(0, most, (in_features, out_features), device=CUDA, dtype=torch.uint8),
+        zero_points=torch.full_like(zero_points, most // 2) if sym else zero_points,
+        scales=(torch.randn(in_groups, device=CUDA) * 0.02).half(),
+        bias=torch.randn(out_features, device=CUDA).half() if bias else None,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--skip-times", action="store_true", help="check results only")
+    skip_times = parser.parse_args().skip_times
+    found: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(CUDA),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "errors": check_errors(),
+        "memory": check_memory(),
+        "times_us": [] if skip_times else list(times()),
+    }
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    beyond = [each for each in found["errors"] if not each["error"] <= each["bound"]]
+    sys.exit(f"{len(beyond)} errors are beyond their bounds: {beyond[:5]}" if beyond else 0)
+
+
+def check_errors() -> list[dict[str, Any]]:
+    """Return the largest error of every scheme; processes share the work because compiling takes most of the time."""
+    cases = list(itertools.product(BITS, (True, False), BOUNDS))
+    jobs = min(len(cases), os.cpu_count() or 1)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = [each for of_case in pool.map(_errors_of, *zip(*cases, strict=True)) for each in of_case]
+    print("| bits | | dtype | groups | largest error | in a CUDA graph | bound |\n|---|---|---|---|---|---|---|")
+    for (bits, sym, dtype), odd in itertools.product(cases, (False, True)):
+        bound = _bound(8 if odd else 32, dtype)
+        groups = [group for group in GROUPS if (group > 0 and group % 32 != 0) is odd]
+        about = {"bits": bits, "sym": sym, "dtype": str(dtype)}
+        of_case = [each for each in found if about.items() <= each.items() and each["group_size"] in groups]
+        eager, graph = (max(each["error"] for each in of_case if each["graph"] is g) for g in (False, True))
+        kind = "sym" if sym else "asym"
+        print(f"| {bits} | {kind} | {dtype} | {groups} | {eager:.5f} | {graph:.5f} | {bound} |", flush=True)
+    return found
+
+
+def _errors_of(bits: int, sym: bool, dtype: torch.dtype) -> list[dict[str, Any]]:
+    torch.manual_seed(bits)
+    found = []
+    for group_size, (in_features, out_features) in itertools.product(GROUPS, SHAPES):
+        layer = random_layer(bits, group_size, in_features, out_features, sym=sym, bias=group_size != 128)
+        run = _prepared(layer, dtype)
+        about = {"bits": bits, "sym": sym, "dtype": str(dtype), "bound": _bound(group_size, dtype)}
+        about |= {"group_size": group_size, "in_features": in_features, "out_features": out_features}
+        for graph in (False, True):
+            errors = {rows: _error(run, layer, rows, dtype, graph=graph) for rows in (ROWS[::16] if graph else ROWS)}
+            worst = max(errors, key=lambda rows: errors[rows] if errors[rows] == errors[rows] else float("inf"))
+            found.append({**about, "graph": graph, "rows": worst, "error": errors[worst]})
+    return found
+
+
+def _bound(group_size: int, dtype: torch.dtype) -> float:
+    is_odd = group_size > 0 and group_size % 32 != 0
+    return BOUND_OF_ODD_GROUPS if is_odd and dtype is torch.bfloat16 else BOUNDS[dtype]
+
+
+def _prepared(layer: NormalForm, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    kernel = PortableKernel()
+    reason = kernel.supports(layer.spec, CUDA, dtype)
+    if reason is not None:
+        sys.exit(f"the kernel does not run here: {reason}")
+    buffers = kernel.prepare(layer, CUDA, dtype)
+    return lambda x: kernel.forward(x, buffers, layer.spec)
+
+
+def _error(
+    run: Callable[[torch.Tensor], torch.Tensor], layer: NormalForm, rows: int, dtype: torch.dtype, *, graph: bool
+) -> float:
+    """Return the error on inputs that the graph, if any, was not captured with. What was not written is NaN."""
+    x = torch.randn(rows, layer.spec.in_features, device=CUDA).to(dtype)
+    if graph:
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            y = run(x)
+        x.copy_(torch.randn_like(x))
+        y.fill_(float("nan"))
+        captured.replay()
+    else:
+        poison = torch.full((rows, layer.spec.out_features), float("nan"), device=CUDA, dtype=dtype)
+        del poison  # the allocator gives its memory to the output
+        y = run(x)
+    expected = x.double() @ layer.dequantize().double().t()
+    if layer.bias is not None:
+        expected += layer.bias.double()
+    return float((y.double() - expected).norm() / expected.norm())
+
+
+def check_memory() -> dict[str, float]:
+    """Return what a layer takes once it is loaded, beside its size in a file."""
+    kernel = PortableKernel()
+    shape = LLAMA_8B["gate/up"]
+    kernel.prepare(random_layer(4, 128, *shape, sym=False), CUDA, torch.bfloat16)  # allocates the workspace
+    before = torch.cuda.memory_allocated()
+    layer = random_layer(4, 128, *shape, sym=False)
+    file = layer.codes.nbytes // 2 + layer.scales.nbytes + layer.zero_points.numel() // 2
+    spec, buffers = layer.spec, kernel.prepare(layer, CUDA, torch.bfloat16)
+    del layer
+    loaded = torch.cuda.memory_allocated() - before
+    print(f"\nmemory of {spec}: {loaded:,} B in {len(buffers)} buffers, {file:,} B in a file", flush=True)
+    return {"loaded_bytes": loaded, "file_bytes": file, "loaded_over_file": loaded / file}
+
+
+def times() -> Iterator[dict[str, Any]]:
+    """Yield medians of replayed CUDA graphs, over so many copies of the weights that no cache holds them."""
+    print("\n| W4 g128 layer | rows | this kernel, sym, us | asym, us | bf16 cuBLAS, us | cuBLAS / asym |")
+    print("|---|---|---|---|---|---|")
+    for name, (in_features, out_features) in LLAMA_8B.items():
+        layers = {"sym": True, "asym": False}
+        runs = {kind: _copies(random_layer(4, 128, in_features, out_features, sym=sym)) for kind, sym in layers.items()}
+        dense = torch.randn(out_features, in_features, device=CUDA, dtype=torch.bfloat16)
+        copies = [dense.clone() for _ in range(_copies_beyond_the_cache(dense.nbytes))]
+        runs["bf16"] = [lambda x, weight=weight: torch.nn.functional.linear(x, weight) for weight in copies]
+        for rows in TIMED_ROWS:
+            x = torch.randn(rows, in_features, device=CUDA, dtype=torch.bfloat16)
+            us = {kind: _median_us(of_kind, x) for kind, of_kind in runs.items()}
+            speedup = us["bf16"] / us["asym"]
+            shape = f"{name} {out_features}x{in_features}"
+            print(f"| {shape} | {rows} | {us['sym']:.1f} | {us['asym']:.1f} | {us['bf16']:.1f} | {speedup:.2f} |")
+            yield {"layer": name, "out_features": out_features, "in_features": in_features, "rows": rows, **us}
+
+
+def _copies(layer: NormalForm) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+    kernel = PortableKernel()
+    copies = _copies_beyond_the_cache(kernel.weight_bytes(layer.spec, torch.bfloat16))
+    return [_prepared(layer, torch.bfloat16) for _ in range(copies)]
+
+
+def _copies_beyond_the_cache(weight_bytes: int) -> int:
+    return max(2, -(-BYTES_BEYOND_THE_CACHE // weight_bytes))
+
+
+def _median_us(runs: list[Callable[[torch.Tensor], torch.Tensor]], x: torch.Tensor) -> float:
+    launches = [runs[index % len(runs)] for index in range(max(12, len(runs)))]
+    launches[0](x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for run in launches:
+            run(x)
+    spans = []
+    for _ in range(7):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        graph.replay()
+        stop.record()
+        torch.cuda.synchronize()
+        spans.append(start.elapsed_time(stop) * 1000 / len(launches))
+    return statistics.median(spans[1:])
+
+
+if __name__ == "__main__":
+    main()

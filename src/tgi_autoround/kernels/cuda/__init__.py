@@ -1,0 +1,5 @@
+"""Kernels on NVIDIA GPUs: one packed layout, and what multiplies by it."""
+
+from tgi_autoround.kernels.cuda.portable import PortableKernel
+
+__all__ = ["PortableKernel"]
