@@ -53,16 +53,16 @@ def _upstream() -> NoReturn:
 
 def _quantize_alone() -> None:
     """Offer `quantize` and nothing else."""
-    import typer
-
-    from tgi_autoround.quantize.command import CONTEXT_SETTINGS, quantize
-
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), QUANTIZE)
     if command != QUANTIZE:
         raise ConfigError(
             f"{command!r} is not here: this image only quantizes; "
             "to serve a model use `tgi-autoround serve`, or TGI's own images"
         )
+    import typer
+
+    from tgi_autoround.quantize.command import CONTEXT_SETTINGS, quantize
+
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.command(QUANTIZE, context_settings=CONTEXT_SETTINGS)(quantize)
     app.callback()(_only_quantize)
