@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer, Gemma3Config, LlamaTokenizer, Phi3Config, Qwen2VLConfig
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3TextConfig,
+    LlamaTokenizer,
+    Phi3Config,
+    Qwen2VLConfig,
+    Qwen3MoeConfig,
+)
 
 from tests.models import CHAT_TEMPLATE, make_llama, make_tokenizer
 from tgi_autoround.checkpoint.compat import readable_by_transformers_4
@@ -110,6 +119,13 @@ def test_phi_3_gets_the_three_fields_that_it_insists_on(tmp_path: Path) -> None:
     repaired = older_config(written)
     assert repaired["rope_scaling"] == {"type": "longrope", **factors}
     assert repaired["original_max_position_embeddings"] == 4096
+
+
+def test_fields_that_transformers_5_renamed_get_the_names_that_4_51_reads(tmp_path: Path) -> None:
+    Qwen3MoeConfig(num_experts=4).save_pretrained(tmp_path)
+    assert older_config(read(tmp_path / "config.json"))["num_experts"] == 4
+    Gemma3TextConfig(sliding_window_pattern=3, num_hidden_layers=6).save_pretrained(tmp_path)
+    assert older_config(read(tmp_path / "config.json"))["sliding_window_pattern"] == 3
 
 
 def test_a_config_of_transformers_4_stays_as_it_was() -> None:

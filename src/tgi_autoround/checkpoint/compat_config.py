@@ -22,6 +22,12 @@ FLAT_MODELS = ("qwen2_vl", "qwen2_5_vl")
 """Their text model's fields stand in `text_config` since transformers 4.52, and at the top before."""
 
 OTHER_NAMES = {"gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}}
+RENAMED_FIELDS = {
+    "qwen3_moe": {"num_local_experts": "num_experts"},
+    "gemma3_text": {"_sliding_window_pattern": "sliding_window_pattern"},
+}
+"""model_type -> field of transformers 5 -> the one of 4.51, which takes a default in silence where it is missing."""
+
 NOT_SCALING = ("rope_theta", "partial_rotary_factor")
 
 
@@ -32,6 +38,7 @@ def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
     and newer names are both there and disagree.
     """
     older = {name: _older_section(name, value) for name, value in config.items()}
+    older |= _older_fields(config)
     if config.get("dtype") is not None:
         older.setdefault("torch_dtype", config["dtype"])
     _add(older, _older_rope(config), "config.json")
@@ -43,9 +50,14 @@ def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _older_section(name: str, section: Any) -> Any:
     if not isinstance(section, dict) or "rope_parameters" not in section:
         return section
-    older = dict(section)
+    older = {**section, **_older_fields(section)}
     _add(older, _older_rope(section), f"config.json: {name}")
     return older
+
+
+def _older_fields(section: Mapping[str, Any]) -> dict[str, Any]:
+    names = RENAMED_FIELDS.get(str(section.get("model_type")), {})
+    return {older: section[newer] for newer, older in names.items() if newer in section}
 
 
 def _add(older: dict[str, Any], names: Mapping[str, Any], where: str) -> None:
