@@ -10,6 +10,7 @@ logit or one within TOLERANCE of it: TGI computes in 16 bits. Prints a table; ex
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from tests.coverage import build
 from tests.coverage.cases import CASES
 from tests.oracle import dequantized_model
 from tests.upstream.checks import CHECKS, Check
+from tgi_autoround.checkpoint.compat import readable_by_transformers_4
 
 HERE = Path(__file__).parent
 PROMPTS = ["The quick brown fox", "Hello world, this is", "A function object is created by"]
@@ -55,6 +57,10 @@ def _run(check: Check, server: Path, python: str) -> tuple[bool, str]:
         return refused, f"refused: “{check.refusal}”" if refused else f"NOT REFUSED AS EXPECTED: {log[-300:]!r}"
     if answers is None:
         return False, f"FAILED: {log[-300:]!r}"
+    if check.against_tgi:
+        decoded, _ = _ask_tgi(check, _decoded(folder), server, python)
+        tokens = sum(map(len, answers))
+        return answers == decoded, f"{tokens} tokens equal to TGI's own" if answers == decoded else "WRONG"
     return _compare(folder, answers, check.dtype or "bfloat16")
 
 
@@ -73,6 +79,15 @@ def _ask_tgi(check: Check, folder: Path, server: Path, python: str) -> tuple[lis
         }
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
     return (json.loads(run.stdout) if run.returncode == 0 else None), run.stderr
+
+
+def _decoded(folder: Path) -> Path:
+    """Return a checkpoint of the decoded weights in float16, as TGI's transformers reads it."""
+    plain = Path(tempfile.mkdtemp())
+    dequantized_model(folder).half().save_pretrained(plain)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / file, plain)
+    return readable_by_transformers_4(plain)
 
 
 @torch.no_grad()
