@@ -10,6 +10,7 @@ from tests.images.tgi_image import tgi_image
 NVIDIA = "tgi-autoround-tests/nvidia"
 CPU = "tgi-autoround-tests/cpu"
 QUANTIZE = "tgi-autoround-tests/quantize"
+LOADTEST = "tgi-autoround-tests/loadtest"
 BUILD_LIMIT_S = 1200
 
 
@@ -26,6 +27,10 @@ def build_cpu(torch_index: str) -> str:
 def build_quantize(torch_index: str) -> str:
     """Tag of the `quantize` target, for the CPU."""
     return _build("quantize", ROOT, QUANTIZE, TORCH_INDEX=torch_index)
+
+
+def build_loadtest() -> str:
+    return _build("loadtest", ROOT, LOADTEST)
 
 
 def _build(target: str, context: Path, tag: str, **arguments: str) -> str:
