@@ -12,7 +12,7 @@ import pytest
 from tests.kernels.cuda.cases import CASES, Case
 
 BOUNDS = {"float16": 0.0004, "bfloat16": 2**-7}
-"""The interpreter cuts numbers off to bfloat16, by up to 2**-7, where GPUs round: runtime/interpreter.py:560, triton 3.9."""
+"""The interpreter cuts bfloat16 off, by up to 2**-7, where GPUs round (runtime/interpreter.py:560, triton 3.9)."""
 BOUNDS_DEQUANTIZED = {"float16": 0.001, "bfloat16": 2**-6}
 """Weights are rounded as well."""
 
