@@ -6,11 +6,14 @@ import torch
 
 from tests.coverage import build
 from tests.coverage.cases import CASES, Case
+from tests.coverage.test_matrix import LOGITS_BOUND, difference
 from tests.decoder import decode_checkpoint
 from tests.gaudi.oracle import weight_in_bfloat16
-from tests.gaudi.test_kernels import BOUND, kernel_for, relative_error
+from tests.gaudi.test_kernels import BOUND, HPU_KERNELS, kernel_for, relative_error
+from tests.oracle import dequantized_model
 from tgi_autoround.checkpoint import NormalForm, open_checkpoint
 from tgi_autoround.linear import QLinear
+from tgi_autoround.modeling import build_model
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16
 EVERY_CASE = [pytest.param(case, id=case.name, marks=[] if case.fast else pytest.mark.slow) for case in CASES]
@@ -25,6 +28,18 @@ def test_every_layer_computes_what_its_file_says(case: Case) -> None:
         weight = checkpoint.load_layer(name)
         assert_exact(weight, decoded)
         assert_multiplies(weight, decoded)
+
+
+@pytest.mark.parametrize("case", EVERY_CASE)
+def test_logits_are_those_of_the_dequantized_model(case: Case) -> None:
+    folder = build.checkpoint(case)
+    checkpoint = open_checkpoint(folder)
+    model = build_model(checkpoint, device=CPU, dtype=torch.float32, kernels=HPU_KERNELS)
+    kernels = {layer.kernel.name for layer in model.modules() if isinstance(layer, QLinear)}
+    assert kernels == {
+        "hpu-uint4" if spec.scheme.bits <= 4 else "hpu-int8" for spec in checkpoint.quantized_layers.values()
+    }
+    assert difference(model, dequantized_model(folder)) < LOGITS_BOUND
 
 
 def assert_exact(weight: NormalForm, decoded: dict[str, np.ndarray]) -> None:
