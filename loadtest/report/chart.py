@@ -72,10 +72,10 @@ def _axes(chart: Chart, x: Scale, y: Scale) -> list[str]:
     for tick in x.ticks():
         at = x.px(tick)
         lines.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        lines.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{number_text(tick)}</text>')
+        lines.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number_text(tick)}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     lines.append(
-        f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
+        f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">'
         f"{escape(chart.x_label)}</text>"
     )
     lines.append(

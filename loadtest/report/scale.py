@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TICKS = 5
+MOST_LOGARITHMIC_TICKS = 9
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,18 @@ def _step(low: float, high: float) -> float:
 
 
 def _logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Ones, twos and fives of each power of ten, or ones alone where there are many."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(exponents) <= 4 else (1,)
-    ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-    return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+    fine, coarse = (
+        [
+            tick
+            for exponent in exponents
+            for factor in factors
+            if low * 0.999 <= (tick := factor * 10.0**exponent) <= high * 1.001
+        ]
+        for factors in ((1, 2, 5), (1,))
+    )
+    return fine if len(fine) <= MOST_LOGARITHMIC_TICKS or len(coarse) < 2 else coarse
 
 
 def _round_down(value: float) -> float:

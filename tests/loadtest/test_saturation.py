@@ -47,12 +47,12 @@ def test_a_knee_beyond_the_most_users_is_said_to_be() -> None:
 
 
 def test_the_slots_of_a_server_are_its_knee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three slots, answers of 70 ms, a limit of 60 ms to the first token: a fourth user has to wait for a slot."""
-    with mock_server(slots=3, ttft_ms=20, itl_ms=10, tokens=6) as url:
-        code = main(
-            ["saturate", "--host", url, "--out", str(tmp_path), "--set", "search.step_s=2", "--set", "slo.ttft_s=0.06",
-             "--set", "search.min_requests=10", "--set", "slo.tpot_s=1", "--set", "warmup_s=0.2"]
-        )  # fmt: skip
+    """Three slots, answers of 275 ms, the first token after 50 ms: a fourth user waits some 90 ms for a slot."""
+    search = ("search.step_s=2", "search.min_requests=5", "search.attainment=0.75", "warmup_s=0.2")
+    slo = ("slo.ttft_s=0.1", "slo.tpot_s=1")
+    changes = [f"--set={change}" for change in search + slo]
+    with mock_server(slots=3, ttft_ms=50, itl_ms=25, tokens=10) as url:
+        code = main(["saturate", "--host", url, "--out", str(tmp_path), *changes])
     printed = capsys.readouterr().out
     assert code == 0
     result = orjson.loads((tmp_path / "saturation.json").read_bytes())
