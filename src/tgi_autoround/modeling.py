@@ -27,7 +27,7 @@ from tgi_autoround.linear import QLinear
 from tgi_autoround.names import TensorNames
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +43,16 @@ def build_model(
     exact: bool = False,
     kernels: tuple[Kernel, ...] = KERNELS,
     trust_remote_code: bool = False,
+    config: "PretrainedConfig | None" = None,
 ) -> "PreTrainedModel":
     """Return the checkpoint's causal language model, ready to run on `device` with activations of `dtype`.
 
-    Each layer runs on the first of `kernels` that takes it; `exact` keeps to those that round no activations.
+    Each layer runs on the first of `kernels` that takes it; `exact` keeps to those that round no activations. `config`
+    stands in for the checkpoint's own where this transformers does not read the file as it was meant.
     Raises CheckpointError where the tensors do not fit the architecture, UnsupportedError where no kernel takes a
     layer.
     """
-    model = _model_on_meta(checkpoint, dtype, trust_remote_code=trust_remote_code)
+    model = _model_on_meta(checkpoint, config, dtype, trust_remote_code=trust_remote_code)
     names = TensorNames(model)
     separate_experts(model, map(names.in_model, checkpoint.file_of))
     choose = partial(select, device=device, dtype=dtype, exact=exact, kernels=kernels)
@@ -61,18 +63,29 @@ def build_model(
     return model.eval()
 
 
-def _model_on_meta(checkpoint: Checkpoint, dtype: torch.dtype, *, trust_remote_code: bool) -> "PreTrainedModel":
+def _model_on_meta(
+    checkpoint: Checkpoint, config: "PretrainedConfig | None", dtype: torch.dtype, *, trust_remote_code: bool
+) -> "PreTrainedModel":
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(checkpoint.model_dir, trust_remote_code=trust_remote_code)
+        if config is None:
+            config = AutoConfig.from_pretrained(checkpoint.model_dir, trust_remote_code=trust_remote_code)
         with _parameters_on_meta():
             model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, trust_remote_code=trust_remote_code
+                config, trust_remote_code=trust_remote_code, **_named(dtype)
             )
     except (ValueError, KeyError, ImportError) as error:
         raise UnsupportedError(f"{checkpoint.model_dir}: transformers cannot build this model: {error}") from error
     return model
+
+
+def _named(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The argument that transformers calls `dtype` since 4.56 and `torch_dtype` before."""
+    from transformers import __version__
+
+    major, minor = map(int, __version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (4, 56) else "torch_dtype": dtype}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROJECTION_OF = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
+OLDER_NAME_OF = {name: older for older, name in PROJECTION_OF.items()}
 MIXTRAL_PROJECTION = re.compile(r"(\.experts\.\d+\.)(w[123])\.")
+OLDER_PROJECTION = re.compile(r"(\.block_sparse_moe\.experts\.\d+\.)(gate_proj|up_proj|down_proj)\.")
+"""auto-round 0.16.1 writes Mixtral's older names of modules with the newer ones of their projections."""
 
 
 class TensorNames:
@@ -22,10 +25,9 @@ class TensorNames:
         """Return the model's name of a tensor of the file."""
         for renaming in self._renamings:
             tensor, _ = renaming.rename_source_key(tensor)
+        older = OLDER_PROJECTION.sub(lambda match: f"{match[1]}{OLDER_NAME_OF[match[2]]}.", tensor)
         tensor = MIXTRAL_PROJECTION.sub(lambda match: f"{match[1]}{PROJECTION_OF[match[2]]}.", tensor)
-        if tensor in self._known:
-            return tensor
-        for candidate in (f"{self._prefix}.{tensor}", tensor.removeprefix(f"{self._prefix}.")):
+        for candidate in (older, tensor, f"{self._prefix}.{tensor}", tensor.removeprefix(f"{self._prefix}.")):
             if candidate in self._known:
                 return candidate
         return tensor
