@@ -33,7 +33,14 @@ def readable_by_transformers_4(model_dir: Path) -> Path:
     The view's name is made of its content, and it appears in one step: shards that start together get the same one.
     Raises UnsupportedError for what transformers 4.51 cannot express, CheckpointError for files that are broken.
     """
-    repaired = repaired_files(model_dir)
+    return view_with(model_dir, repaired_files(model_dir))
+
+
+def view_with(model_dir: Path, repaired: Mapping[str, dict[str, Any]]) -> Path:
+    """Return a view of `model_dir` in which `repaired` are the contents of files by name; without any, `model_dir`.
+
+    Raises CheckpointError where the temporary directory does not take it.
+    """
     if not repaired:
         return model_dir
     source = model_dir.resolve()
