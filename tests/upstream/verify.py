@@ -61,7 +61,7 @@ def _run(check: Check, server: Path, python: str) -> tuple[bool, str]:
         decoded, _ = _ask_tgi(check, _decoded(folder), server, python)
         tokens = sum(map(len, answers))
         return answers == decoded, f"{tokens} tokens equal to TGI's own" if answers == decoded else "WRONG"
-    return _compare(folder, answers, check.dtype or "bfloat16")
+    return compare(folder, answers, check.dtype or "bfloat16")
 
 
 def _ask_tgi(check: Check, folder: Path, server: Path, python: str) -> tuple[list[list[int]] | None, str]:
@@ -91,7 +91,8 @@ def _decoded(folder: Path) -> Path:
 
 
 @torch.no_grad()
-def _compare(folder: Path, answers: list[list[int]], dtype: str) -> tuple[bool, str]:
+def compare(folder: Path, answers: list[list[int]], dtype: str) -> tuple[bool, str]:
+    """Return whether every token of the answers to PROMPTS is right, and what is to be said of them."""
     reference = dequantized_model(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokens = near = 0
