@@ -154,6 +154,27 @@ def test_architectures_on_transformers_code_get_our_layers_and_tgis_attention() 
     assert model.config._attn_implementation == "tgi"
 
 
+def test_attention_of_qwen3_moe_gets_what_its_decoder_layer_was_given() -> None:
+    layer = from_pretrained(case("qwen3_moe")).model.layers[0]
+    given: dict[str, Any] = {}
+
+    def attend(hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, None]:
+        given.update(kwargs)
+        return hidden_states, None
+
+    layer.self_attn.forward = attend
+    with torch.no_grad():
+        layer(torch.zeros(1, 2, 128), position_embeddings=None, kv_cache="the cache", slots="the slots")
+    assert (given["kv_cache"], given["slots"]) == ("the cache", "the slots")
+
+
+def test_cuda_graphs_are_refused_where_the_model_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_GRAPHS", "1,2,4")
+    from_pretrained(case("auto_round W4 sym g128"))
+    with pytest.raises(ConfigError, match="give --cuda-graphs 0"):
+        from_pretrained(case("qwen3_moe"))
+
+
 def test_architectures_on_transformers_code_are_refused_in_shards() -> None:
     with pytest.raises(UnsupportedError, match="served on one GPU; leave --num-shard"):
         from_pretrained(case("auto_round W4 sym g128"), device_map=None, tp_plan="auto")

@@ -55,6 +55,11 @@ CASES = {
     ),
     "model by variable": stripped("--quantize auto-round", "", MODEL_ID="{own}"),
     "old config": stripped("--model-id {old} --quantize auto-round", "--model-id {old}"),
+    # Experts on transformers' code cannot be captured.
+    "experts": Case("--model-id {experts}", "--model-id {experts}", {}, DERIVED | {"CUDA_GRAPHS": "0"}),
+    "experts, graphs given": Case(
+        "--model-id {experts} --cuda-graphs 1", "--model-id {experts} --cuda-graphs 1", {}, DERIVED
+    ),
     # The launcher reads these configs itself and adds --quantize gptq or awq; the variable makes AutoRound win.
     "exported as gptq": Case("--model-id {gptq} --quantize auto-round", "--model-id {gptq}", {}, FORCED),
     "exported as awq": Case("--model-id {awq} --quantize=autoround", "--model-id {awq}", {}, FORCED),
@@ -175,6 +180,7 @@ def models(machine: Machine) -> dict[str, Path]:
         "gptq": machine.model("gptq", {"quant_method": "gptq", "bits": 4}),
         "awq": machine.model("awq", {"quant_method": "awq", "bits": 4}),
         "float": machine.model("float", None),
+        "experts": machine.model("experts", AUTO_ROUND, model_type="qwen3_moe"),
         "broken": broken,
         "empty": empty,
     }

@@ -12,7 +12,7 @@ from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
 from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels import select
 from tgi_autoround.tgi import marlin
-from tgi_autoround.tgi.kernels import CUDA_KERNELS
+from tgi_autoround.tgi.kernels import KERNELS
 from tgi_autoround.tgi.marlin import MarlinKernel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -154,7 +154,7 @@ def test_inside_tgi_marlin_comes_first_then_the_projects_own_and_the_switch_turn
     quantization: marlin_double.Quantization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def chosen(spec: LayerSpec) -> str:
-        return select(spec, CUDA, torch.bfloat16, kernels=CUDA_KERNELS).name
+        return select(spec, CUDA, torch.bfloat16, kernels=KERNELS).name
 
     assert chosen(spec_of()) == "tgi-marlin"
     assert chosen(spec_of(bits=2)) == "cuda-triton"

@@ -74,7 +74,7 @@ def _weights(folder: Path, ranks: int) -> tuple[Any, Any]:
     from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
     from tgi_autoround.tgi import hooks, weight
 
-    weight.CUDA_KERNELS = (HpuUint4Kernel("cpu"), HpuInt8Kernel("cpu"))
+    weight.KERNELS = (HpuUint4Kernel("cpu"), HpuInt8Kernel("cpu"))
     model_id, revision, quantize = hooks.resolve_model(str(folder), None, "auto-round")
     group = torch.distributed.group.WORLD if ranks > 1 else FakeGroup(0, 1)
     loader = get_loader(quantize, model_id, revision)

@@ -62,7 +62,12 @@ class Checkpoint:
         return tensor
 
     def load_layer(self, name: str, device: torch.device | None = None) -> NormalForm:
-        """Return a quantized layer in normal form, read now and unpacked on `device`, the CPU by default."""
+        """Return a quantized layer in normal form, read now and unpacked on `device`, the CPU by default.
+
+        On a Gaudi it is unpacked by the CPU too: whether lazy mode takes the views that unpacking needs is not known.
+        """
+        if device is not None and device.type == "hpu":
+            device = None
         spec = self.quantized_layers[name]
         qweight, qzeros, scales = (self.read_tensor(f"{name}.{part}").to(device) for part in QUANTIZED_TENSORS)
         bias, g_idx = (self._read_if_there(f"{name}.{part}", device) for part in OPTIONAL_TENSORS)

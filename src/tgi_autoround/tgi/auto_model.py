@@ -1,15 +1,18 @@
 """What stands in for transformers' AutoModelForCausalLM where TGI runs an architecture on transformers' code."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from tgi_autoround.checkpoint import open_checkpoint
-from tgi_autoround.errors import UnsupportedError
+from tgi_autoround.errors import ConfigError, UnsupportedError
 from tgi_autoround.modeling import build_model
-from tgi_autoround.tgi.kernels import CUDA_KERNELS
+from tgi_autoround.tgi.kernels import KERNELS
+from tgi_autoround.tgi.model import UNCAPTURABLE_TYPES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,18 +36,52 @@ class AutoRoundAutoModel:
         tp_plan: str | None,
         **_: object,
     ) -> "PreTrainedModel":
-        """Return the model on the device of `device_map`, its attention TGI's. Raises UnsupportedError for shards."""
+        """Return the model on the device of `device_map`, its attention TGI's.
+
+        Raises UnsupportedError for shards, ConfigError where CUDA graphs were asked for that the model cannot have.
+        """
         if device_map is None or tp_plan is not None:
             raise UnsupportedError(
                 "auto-round: TGI runs this architecture on transformers' code, which is served on one GPU; "
                 "leave --num-shard and --sharded away"
             )
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(model_id, revision=revision, trust_remote_code=trust_remote_code)
+        _check_cuda_graphs(config.model_type)
         model = build_model(
             open_checkpoint(self._directory_of(model_id, revision)),
             device=device_map,
             dtype=torch_dtype,
-            kernels=CUDA_KERNELS,
+            kernels=KERNELS,
             trust_remote_code=trust_remote_code,
+            config=config,
         )
         model.config._attn_implementation = attn_implementation
+        if config.model_type == "qwen3_moe":
+            for layer in model.model.layers:
+                _hand_on_arguments(layer)
         return model
+
+
+def _check_cuda_graphs(model_type: str) -> None:
+    if model_type in UNCAPTURABLE_TYPES and os.environ.get("CUDA_GRAPHS", "0") != "0":
+        raise ConfigError(f"auto-round: CUDA graphs cannot hold a model of type {model_type}; give --cuda-graphs 0")
+
+
+def _hand_on_arguments(layer: nn.Module) -> None:
+    """Give a decoder layer's arguments to its attention too, where TGI's cache is among them.
+
+    transformers 4.51.0, modeling_qwen3_moe.py, Qwen3MoeDecoderLayer.forward leaves them out; later releases do not, so
+    this may go with TGI's 4.51.
+    """
+    handed: dict[str, Any] = {}
+
+    def keep(_: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        handed.update(kwargs)
+
+    def add(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, {**handed, **kwargs}
+
+    layer.register_forward_pre_hook(keep, with_kwargs=True)
+    layer.get_submodule("self_attn").register_forward_pre_hook(add, with_kwargs=True)

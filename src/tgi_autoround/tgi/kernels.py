@@ -3,6 +3,13 @@
 from tgi_autoround.kernels import Kernel
 from tgi_autoround.kernels.cuda import PortableKernel
 from tgi_autoround.kernels.dequantized import DequantizedKernel
+from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.tgi.marlin import MarlinKernel
 
-CUDA_KERNELS: tuple[Kernel, ...] = (MarlinKernel(), PortableKernel(), DequantizedKernel())
+KERNELS: tuple[Kernel, ...] = (
+    MarlinKernel(),
+    PortableKernel(),
+    HpuUint4Kernel(),
+    HpuInt8Kernel(),
+    DequantizedKernel(),
+)

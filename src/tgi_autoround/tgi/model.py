@@ -23,6 +23,9 @@ UNSERVED_TYPES: Mapping[str, str] = {
 }
 """Architectures whose TGI code would read packed integers wrong, or not at all (3.3.7)."""
 
+UNCAPTURABLE_TYPES = frozenset({"qwen3_moe"})
+"""Architectures on transformers' code whose experts are chosen by data on the host, which no CUDA graph can hold."""
+
 
 def is_chosen(quantize: str | None, config: Mapping[str, Any]) -> bool:
     """Return whether this package serves the model: asked for, or told by config.json.

@@ -9,7 +9,7 @@ from torch import nn
 
 from tgi_autoround.checkpoint import NormalForm
 from tgi_autoround.composite import side_by_side
-from tgi_autoround.tgi.kernels import CUDA_KERNELS
+from tgi_autoround.tgi.kernels import KERNELS
 
 Part = NormalForm | nn.Linear
 
@@ -30,7 +30,7 @@ class AutoRoundWeight(Weight):  # type: ignore[misc]
         Raises UnsupportedError where no kernel takes a part.
         """
         parts = self.parts if bias is None else _with_bias(self.parts, bias)
-        linear = side_by_side(parts, self.device, self.dtype, kernels=CUDA_KERNELS)
+        linear = side_by_side(parts, self.device, self.dtype, kernels=KERNELS)
         if not hasattr(linear, "weight"):
             linear.weight = _device_carrier(self.device)
         return linear

@@ -69,5 +69,7 @@ def _settings(line: CommandLine) -> dict[str, str]:
     view = readable_by_transformers_4(directory)
     settings = {FORCE_VARIABLE: "1"} if line.asks_for_auto_round else {}
     settings |= settings_of_router(line, directory, view)
+    if config.get("model_type") in model.UNCAPTURABLE_TYPES and line.value("--cuda-graphs") is None:
+        settings["CUDA_GRAPHS"] = "0"
     launcher_config = parse_launcher_config(read_config(view)) if is_lost_on_launcher(config) else None
     return settings | (derived_settings(launcher_config, line) if launcher_config else {})
