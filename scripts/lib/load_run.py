@@ -21,7 +21,7 @@ class LoadRun:
 
 
 def run_load_test(bin_folder: Path, url: str, folder: Path) -> LoadRun:
-    """Chats without pauses against `url`; report, summary, records and log are left in `folder`, an earlier run's go."""
+    """Chats without pauses against `url`; report, summary, records and log replace what `folder` held."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     summary, log = folder / "summary.json", folder / "locust.log"
