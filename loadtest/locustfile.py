@@ -8,12 +8,8 @@ as ever. docs/loadtest.md has the rest.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from locust import events
-from locust.argument_parser import LocustArgumentParser
-from locust.env import Environment
-from locust.runners import Runner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,12 +19,5 @@ from loadtest.shell import set_up
 
 __all__ = ["LoadUser"]
 
-
-@events.init_command_line_parser.add_listener
-def _add_options(parser: LocustArgumentParser) -> None:
-    add_options(parser)
-
-
-@events.init.add_listener
-def _set_up(environment: Environment, runner: Runner, **_: Any) -> None:
-    set_up(environment, runner)
+events.init_command_line_parser.add_listener(add_options)
+events.init.add_listener(set_up)

@@ -33,7 +33,7 @@ EXIT_USAGE = 2
 logger = logging.getLogger(__name__)
 
 
-def set_up(environment: Environment, runner: Runner) -> None:
+def set_up(environment: Environment, runner: Runner, **_: Any) -> None:
     """Give Locust the scenario's defaults and prepare its runs; ends the process where the options make no sense."""
     shell = Shell(environment, runner)
     try:
