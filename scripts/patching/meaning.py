@@ -10,7 +10,7 @@ from patching.errors import Refused
 from patching.patch_set import Insertion
 from patching.text import parse
 
-HOOKS_MODULE = "tgi_autoround.tgi"
+HOOKS_MODULES = ("tgi_autoround.tgi", "tgi_autoround.tgi.legacy")
 
 
 def check_meaning(text: str, insertion: Insertion) -> None:
@@ -41,7 +41,7 @@ def _call_problem(place: Place, insertion: Insertion) -> str | None:
     meaning, call = insertion.meaning, f"hooks.{insertion.meaning.calls}"
     nodes = [node for statement in place.inserted for node in ast.walk(statement)]
     if not any(_imports_hooks(node) for node in nodes):
-        return f"the statements at the place of the insertion do not import the hooks of {HOOKS_MODULE}."
+        return f"the statements at the place of the insertion do not import the hooks of {' or '.join(HOOKS_MODULES)}."
     if not any(_calls(node, call) for node in nodes):
         return f"the statements at the place of the insertion do not call {call}."
     if meaning.returns and not any(isinstance(node, ast.Return) and _calls(node.value, call) for node in nodes):
@@ -81,7 +81,7 @@ def _defined_globally(module: symtable.SymbolTable, name: str) -> bool:
 
 
 def _imports_hooks(node: ast.AST) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.module == HOOKS_MODULE and node.names[0].name == "hooks"
+    return isinstance(node, ast.ImportFrom) and node.module in HOOKS_MODULES and node.names[0].name == "hooks"
 
 
 def _calls(node: ast.AST | None, call: str) -> bool:
