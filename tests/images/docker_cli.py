@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[2]
 SHOWN_CHARACTERS = 4000
 
 
-def run_docker(*arguments: str, limit_s: float = 60) -> subprocess.CompletedProcess[str]:
+def run_docker(*arguments: str, limit_s: float = 120) -> subprocess.CompletedProcess[str]:
     """`docker ARGUMENTS` as it ended, well or not."""
     return subprocess.run(
         ["docker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False
     )
 
 
-def docker(*arguments: str, limit_s: float = 60) -> str:
+def docker(*arguments: str, limit_s: float = 120) -> str:
     """Standard output of `docker ARGUMENTS`; fails the test with the end of its standard error."""
     finished = run_docker(*arguments, limit_s=limit_s)
     assert finished.returncode == 0, finished.stderr[-SHOWN_CHARACTERS:]
