@@ -151,11 +151,7 @@ class Response:
     def _walk_chunks(self) -> bool:
         """Step over the chunks that are whole; whether the last one is among them."""
         while (line_end := self.raw.find(b"\r\n", self._next)) >= 0:
-            size_text = self.raw[self._next : line_end].partition(b";")[0]
-            try:
-                size = int(size_text, 16)
-            except ValueError:
-                raise MalformedResponse(f"a chunk's size is {bytes(size_text[:20])!r}") from None
+            size = _chunk_size(self.raw[self._next : line_end])
             if size == 0:
                 return self.raw.find(BLANK_LINE, line_end) >= 0
             start, end = line_end + 2, line_end + 2 + size
@@ -164,6 +160,13 @@ class Response:
             self.data_spans.append((start, end))
             self._next = end + 2
         return False
+
+
+def _chunk_size(line: bytearray) -> int:
+    try:
+        return int(line.partition(b";")[0] if b";" in line else line, 16)
+    except ValueError:
+        raise MalformedResponse(f"a chunk's size is {bytes(line[:20])!r}") from None
 
 
 class Body:

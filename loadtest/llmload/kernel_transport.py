@@ -32,8 +32,6 @@ SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 _ANCILLARY_BYTES = 64
 _READABLE = 1
-_Ancillary = list[tuple[int, int, bytes]]
-_Received = tuple[bytes, _Ancillary, int, object]
 
 
 def connection_to(target: Target) -> Connection:
@@ -74,7 +72,8 @@ class _Reader:
         self._exchange = exchange
         self._offset_ns = realtime_offset_ns()
         self._last_ns = time.monotonic_ns()
-        self._waiting: list[_Received] = []
+        self._pieces: list[bytes] = []
+        self._stamps: list[bytes] = []
         self._can_wait = False
         self._recvmsg = live._sock.recvmsg  # gevent's own would add a call; it does not block either
         self._watcher = gevent.get_hub().loop.io(live.fileno(), _READABLE)
@@ -93,9 +92,9 @@ class _Reader:
     def _read(self) -> None:
         """Called by the event loop for every token, where nobody could catch what this raises."""
         try:
-            received = self._recvmsg(PIECE_BYTES, _ANCILLARY_BYTES)
-            self._waiting.append(received if received[1] else _stamped_now(received))
-            piece = received[0]
+            piece, ancillary, _, _ = self._recvmsg(PIECE_BYTES, _ANCILLARY_BYTES)
+            self._stamps.append(ancillary[0][2] if ancillary else _stamp_of_now())
+            self._pieces.append(piece)
             if self._can_wait and piece[-4:] != BLANK_LINE and len(piece) > 4:
                 return
             ended = self._look_for_end(piece)
@@ -112,25 +111,26 @@ class _Reader:
     def _look_for_end(self, piece: bytes) -> bool:
         if piece:
             return self._catch_up()
-        self._waiting.pop()
+        self._pieces.pop()
+        self._stamps.pop()
         self._catch_up()
         end_of_stream(self._exchange.response)
         return True
 
     def _catch_up(self) -> bool:
         """Take over what is waiting; whether the response is complete. Raises MalformedResponse."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        if not self._pieces:
             return False
-        stamps = [_TIMESPEC.unpack(ancillary[0][2]) for _, ancillary, _, _ in waiting]
-        self._exchange.arrivals_ns += [s * 1_000_000_000 + ns - self._offset_ns for s, ns in stamps]
+        timespecs = _TIMESPEC.iter_unpack(b"".join(self._stamps))
+        self._exchange.arrivals_ns += [s * 1_000_000_000 + ns - self._offset_ns for s, ns in timespecs]
         self._last_ns = self._exchange.arrivals_ns[-1]
-        complete = self._exchange.response.take([piece for piece, _, _, _ in waiting])
+        complete = self._exchange.response.take(self._pieces)
+        self._pieces.clear()
+        self._stamps.clear()
         self._can_wait = self._exchange.response.chunked
         return complete
 
 
-def _stamped_now(received: _Received) -> _Received:
+def _stamp_of_now() -> bytes:
     """For the few pieces that arrive before the kernel has turned its stamps on, and for the stream's end."""
-    now = _TIMESPEC.pack(*divmod(time.time_ns(), 1_000_000_000))
-    return received[0], [(system_socket.SOL_SOCKET, SO_TIMESTAMPNS, now)], received[2], received[3]
+    return _TIMESPEC.pack(*divmod(time.time_ns(), 1_000_000_000))

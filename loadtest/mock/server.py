@@ -85,6 +85,8 @@ class MockServer:
         for index, text in enumerate(kept):
             if index:
                 await self._sleep_ms(self._settings.itl_ms)
+            if writer.is_closing():
+                raise Dropped  # the client has gone
             last = index == len(tokens) - 1 and fate is Fate.SUCCESS
             writer.write(chunk(asked.token(index, text, last, "".join(tokens))))
         if fate is Fate.DROP:
