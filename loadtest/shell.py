@@ -104,7 +104,7 @@ class Shell:
         if isinstance(self._runner, WorkerRunner):
             if plan is None:
                 raise LoadTestError("The master sent no plan: it has to run the same version of the load test.")
-            return self._load_plan(plan)
+            return self._load_plan(plan, {})
         try:
             plan = plan or self._new_plan()
         except LoadTestError as error:
@@ -114,7 +114,7 @@ class Shell:
             raise
         if isinstance(self._runner, MasterRunner):
             self._send_plan(plan)
-        return self._load_plan(plan)
+        return self._load_plan(plan, server_info(self._host, self._options.api_key))
 
     def note_end(self, **_: Any) -> None:
         """No new requests from here on; answers are still waited for."""
@@ -131,13 +131,13 @@ class Shell:
         scenario = plan.scenario.model_dump(mode="json")
         self._runner.send_message(PLAN_MESSAGE, {"scenario": scenario, "seed": plan.seed, "pools": pools})
 
-    def _load_plan(self, plan: RequestPlan) -> LoadPlan:
+    def _load_plan(self, plan: RequestPlan, server: dict[str, Any]) -> LoadPlan:
         options = self._options
         self._about = {
             "scenario": plan.scenario.model_dump(mode="json"),
             "seed": plan.seed,
             "users": self._runner.target_user_count,
-            "server": server_info(self._host, options.api_key),
+            "server": server,
         }
         return LoadPlan(
             workload=plan,
