@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.errors import LoadTestError
-from loadtest.summary import Summary, read_summary
+from loadtest.summary import META, Summary, read_summary
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LOG = "locust.log"
@@ -15,8 +15,10 @@ LOG = "locust.log"
 def run_locust(host: str, out: Path, flags: Sequence[str]) -> Summary:
     """Run one load test to its end and return its figures; failed requests are in them, and no error.
 
-    Raises LoadTestError where the run itself failed; its log is in `out`.
+    Raises LoadTestError where `out` holds an earlier run, or the run itself failed; its log is in `out`.
     """
+    if (out / META).exists():
+        raise LoadTestError(f"{out} holds an earlier run; give another folder with --out.")
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--host", host, "--out", str(out), "--exit-code-on-error", "0", *flags]

@@ -9,6 +9,7 @@ from loadtest.command import main
 from loadtest.mock.process import mock_server
 from loadtest.saturation import Curve, Point, find_knee
 from loadtest.scenario import Search
+from tests.loadtest.runs import write_run
 
 
 def search_to(knee: int, first_users: int = 1, most_users: int = 256) -> Curve:
@@ -66,3 +67,9 @@ def test_the_slots_of_a_server_are_its_knee(tmp_path: Path, capsys: pytest.Captu
 def test_a_scenario_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["saturate", "--host", "http://127.0.0.1:9", "--out", "x", "--scenario", "chat"]) == 2
     assert "no section `search`" in capsys.readouterr().err
+
+
+def test_an_earlier_searchs_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "users-1/0", [])
+    assert main(["saturate", "--host", "http://127.0.0.1:9", "--out", str(tmp_path)]) == 2
+    assert "holds an earlier run" in capsys.readouterr().err
