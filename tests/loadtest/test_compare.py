@@ -9,7 +9,9 @@ from loadtest.command import main
 from loadtest.compare import Ratio, compare, runs_in
 from loadtest.errors import LoadTestError
 from loadtest.llmload.record import Record
+from loadtest.mock.process import mock_server
 from loadtest.scenario_files import load_scenario
+from loadtest.summary import read_meta
 from tests.loadtest.runs import record, write_run
 
 ROUNDS = 3
@@ -111,3 +113,20 @@ def test_the_command_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert printed.count("differs") >= 5
     assert "TTFT p95" in printed
+
+
+def test_two_servers_are_run_in_turns_with_the_same_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """B needs 30 ms for a token where A needs 10; the rounds are A B, B A."""
+    with mock_server(itl_ms=10, tokens=8) as a, mock_server(itl_ms=30, tokens=8) as b:
+        flags = ["--scenario", "long-generation", "-t", "2s", "-u", "2", "--set", "warmup_s=0"]
+        main(["abab", "--a", a, "--b", b, "--rounds", "2", "--seed", "5", "--out", str(tmp_path), *flags])
+    assert "TPOT mean" in capsys.readouterr().out
+    metas = {folder: read_meta(tmp_path / folder) for folder in ("a/0", "b/0", "b/1", "a/1")}
+    starts = [meta["started_unix_s"] for meta in metas.values()]
+    assert starts == sorted(starts)
+    assert [meta["options"]["seed"] for meta in metas.values()] == [5, 5, 6, 6]
+    ratios, doubts = compare(runs_in(tmp_path / "a"), runs_in(tmp_path / "b"))
+    assert ratio_named("TPOT mean", ratios).ratio == pytest.approx(3, rel=0.3)
+    assert not any("not asked the same" in doubt for doubt in doubts)

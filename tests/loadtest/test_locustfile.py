@@ -135,10 +135,11 @@ def test_a_failure_inside_http_200_fails_the_run(tmp_path: Path) -> None:
     assert summary["goodput"]["share"] == 0
 
 
-def test_a_second_run_does_not_overwrite_the_first(tmp_path: Path, mock: str) -> None:
-    for _ in range(2):
-        assert run_locust(tmp_path, mock, "-t", "1s").returncode == 0
-    assert len(list(tmp_path.glob("out*/summary.json"))) == 2
+def test_a_second_run_does_not_overwrite_the_first(chat_run: Path, mock: str) -> None:
+    before = summary_of(chat_run)
+    assert run_locust(chat_run, mock, "-t", "1s").returncode == 0
+    assert len(list(chat_run.glob("out*/summary.json"))) == 2
+    assert summary_of(chat_run) == before
 
 
 def test_ctrl_c_keeps_what_there_is(tmp_path: Path, mock: str) -> None:
