@@ -9,8 +9,8 @@ class Check:
     """A checkpoint of the coverage matrix, how TGI is asked to serve it, and the refusal that is expected, if any.
 
     quantize: `--quantize` of the shard; forced: as the launcher shim hands over an explicit `--quantize auto-round`;
-    dtype: None where `--quantize` leaves TGI no choice; against_tgi: the reference is TGI itself on the decoded weights,
-    for TGI's own code of the architecture strays from transformers'.
+    dtype: None where `--quantize` leaves TGI no choice; against_tgi: the reference is TGI itself on the decoded
+    weights, for TGI's own code of the architecture strays from transformers'.
     """
 
     case: str
