@@ -152,7 +152,8 @@ def test_text_from_outside_is_not_taken_for_html(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page
     assert "http://x/&lt;b&gt;" in page
-    assert "<b>'" not in svg(Chart("<b>'\"", "<i>", "<i>", [Series("<b>", [1], [1])]))
+    drawn = svg(Chart("<b>'\"", "<i>", "<u>", [Series("<b>", [1], [1])], vertical=[(0.5, "<s>")]))
+    assert not any(tag in drawn for tag in ("<b>", "<i>", "<u>", "<s>", '\'""'))
 
 
 def test_a_run_without_answers_still_has_a_report(tmp_path: Path) -> None:
