@@ -40,7 +40,11 @@ class CommandLine:
 
     def without_quantize(self) -> list[str]:
         """Return the arguments less every `--quantize` and its value."""
-        left_out = {index for name, _, indices in self._options if name == QUANTIZE for index in indices}
+        return self.without(QUANTIZE)
+
+    def without(self, *options: str) -> list[str]:
+        """Return the arguments less every one of the options and its value."""
+        left_out = {index for name, _, indices in self._options if name in options for index in indices}
         return [argument for index, argument in enumerate(self.arguments) if index not in left_out]
 
     @functools.cached_property
