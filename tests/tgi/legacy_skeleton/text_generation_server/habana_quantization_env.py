@@ -1,0 +1,1 @@
+"""By this file a server is known as tgi-gaudi 2.0."""
