@@ -76,7 +76,7 @@ def read_config(model_id: str, revision: str | None) -> dict[str, Any]:
     path = Path(model_id) / "config.json"
     if not Path(model_id).exists():
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.utils import EntryNotFoundError  # type: ignore[attr-defined]  # 0.24 has it here only
 
         try:
             path = Path(hf_hub_download(model_id, "config.json", revision=revision))
