@@ -41,9 +41,9 @@ class Run:
 
 
 class Machine:
-    """A machine with the stock launcher in PATH, behind the shim."""
+    """A machine with the stock launcher in PATH, behind the shim: the installed script, or another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shim: Path = SHIM) -> None:
         self.folder = folder
         self.record = folder / "record.json"
         self.programs = folder / "programs"
@@ -51,7 +51,7 @@ class Machine:
         # By an absolute link, because the environment's own folder holds more than the shim.
         self.shims = folder / "shims"
         self.shims.mkdir()
-        (self.shims / SHIM.name).symlink_to(SHIM)
+        (self.shims / SHIM.name).symlink_to(shim)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The user's command line and environment -> those of the stock launcher."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tgi_autoround.checkpoint.compat import readable_by_transformers_4
@@ -26,8 +26,14 @@ class Plan:
     added: Mapping[str, str]
 
 
-def plan(arguments: list[str], environment: Mapping[str, str]) -> Plan:
+def plan(
+    arguments: list[str],
+    environment: Mapping[str, str],
+    settings_of_machine: Callable[[CommandLine], dict[str, str]] = lambda _: {},
+) -> Plan:
     """Return what to start the launcher with: exactly what was given, unless AutoRound is asked for or found.
+
+    `settings_of_machine` gives variables that servers of AutoRound models need on one kind of machine only.
 
     Raises ConfigError for options that contradict each other or the model, CheckpointError and UnsupportedError for a
     model that cannot be read or served.
@@ -36,7 +42,7 @@ def plan(arguments: list[str], environment: Mapping[str, str]) -> Plan:
     forced = line.asks_for_auto_round
     if not forced and (line.asks_for_information or not _is_auto_round_model(line)):
         return Plan(arguments, dict(environment), {})
-    added = {} if line.asks_for_information else _settings(line)
+    added = {} if line.asks_for_information else settings_of_machine(line) | _settings(line)
     if not forced:
         return Plan(arguments, {**line.environment, **added}, added)
     kept = {name: value for name, value in line.environment.items() if name not in QUANTIZE_VARIABLES}
