@@ -105,6 +105,10 @@ static int put_event(char *out, const Stream *stream, int last) {
 
 static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/* For clients that look whether a server is there, and which models it has. */
+static const char models[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n"
+                             "{\"object\":\"list\",\"data\":[{\"id\":\"emitter\"}]}     ";
+
 /* Whether the stream goes on. */
 static int emit(int fd) {
     Stream *stream = streams[fd];
@@ -131,6 +135,11 @@ static void receive(int fd) {
     }
     stream->received += got;
     stream->request[stream->received] = 0;
+    if (!strncmp(stream->request, "GET ", 4) && strstr(stream->request, "\r\n\r\n")) {
+        stream->received = 0;
+        if (write(fd, models, sizeof models - 1) < 0) close_stream(fd);
+        return;
+    }
     char *end = strstr(stream->request, "\r\n\r\n"), *length = strcasestr(stream->request, "content-length:");
     if (!end || !length || (size_t)(end + 4 - stream->request) + atoi(length + 15) > stream->received) return;
     stream->chat = strstr(stream->request, "/chat/") != NULL && strstr(stream->request, "/chat/") < end;
