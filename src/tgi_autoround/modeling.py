@@ -179,8 +179,7 @@ def _load_plain_tensors(
                 f"tensor {name!r} has shape {list(tensor.shape)}; "
                 f"{type(model).__name__} wants {list(places[path].shape)}"
             )
-        loaded[path] = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
-        _assign(model, path, loaded[path])
+        loaded[path] = _assign(model, path, tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
     model.tie_weights()
     tied_places = _places(model)
     _check_ties(tied_places, loaded)
@@ -191,7 +190,7 @@ def _load_plain_tensors(
 def _check_ties(places: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor]) -> None:
     """A tensor that the config ties to another is overwritten by it, which must not change it."""
     for path, tensor in loaded.items():
-        if places[path].data_ptr() != tensor.data_ptr() and not torch.equal(places[path], tensor):
+        if places[path] is not tensor and not torch.equal(places[path], tensor):
             raise CheckpointError(
                 f"tensor {path!r} differs from the one that config.json ties it to; "
                 "if it is right, set tie_word_embeddings to false there"
@@ -222,8 +221,11 @@ def _places(model: nn.Module) -> Mapping[str, torch.Tensor]:
     return {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
 
 
-def _assign(model: nn.Module, path: str, tensor: torch.Tensor) -> None:
+def _assign(model: nn.Module, path: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Put a tensor into its place and return what stands there then."""
     module_name, _, attribute = path.rpartition(".")
     module = model.get_submodule(module_name)
-    is_parameter = attribute in module._parameters
-    setattr(module, attribute, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
+    if attribute in module._parameters:
+        tensor = nn.Parameter(tensor, requires_grad=False)
+    setattr(module, attribute, tensor)
+    return tensor
