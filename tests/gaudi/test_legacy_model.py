@@ -55,3 +55,13 @@ def load(folder: Path) -> torch.nn.Module:
     return GaudiAutoModel(folder).from_pretrained(
         str(view), revision=None, torch_dtype=torch.float32, trust_remote_code=False
     )
+
+
+def test_where_the_op_is_missing_layers_become_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tgi_autoround.kernels.hpu.uint4.why_op_is_missing", lambda: "software 1.16 has no such op")
+    folder = checkpoint("auto_round W4 sym g128")
+    with CpuAsHpu(), torch.no_grad():
+        model = load(folder)
+        logits = model(torch.tensor(TOKENS)).logits.cpu()
+    assert {module.kernel.name for module in model.modules() if isinstance(module, QLinear)} == {"dequantized"}
+    torch.testing.assert_close(logits, dequantized_model(folder)(torch.tensor(TOKENS)).logits, atol=1e-4, rtol=1e-4)

@@ -11,6 +11,7 @@ import torch
 
 from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.kernels import Kernel
+from tgi_autoround.kernels.dequantized import DequantizedKernel
 from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.linear import QLinear
 from tgi_autoround.modeling import build_model
@@ -18,7 +19,7 @@ from tgi_autoround.modeling import build_model
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-KERNELS: tuple[Kernel, ...] = (HpuUint4Kernel(), HpuInt8Kernel())
+KERNELS: tuple[Kernel, ...] = (HpuUint4Kernel(), HpuInt8Kernel(), DequantizedKernel())
 
 
 class GaudiAutoModel:
@@ -74,5 +75,5 @@ def _carry_dtype_and_device(model: torch.nn.Module, device: torch.device, dtype:
     Llama's asks for `qweight` and `scales` where there are such (modeling_llama.py:432, 1.13.2), which are our buffers.
     """
     for module in model.modules():
-        if isinstance(module, QLinear):
+        if isinstance(module, QLinear) and not hasattr(module, "weight"):
             module.weight = torch.empty(0, dtype=dtype, device=device)
