@@ -4,15 +4,18 @@ import socket as system_socket
 import ssl
 import time
 from functools import lru_cache
+from select import POLLIN
 from typing import ClassVar
 
-from gevent import select, socket
+from gevent import socket
+from gevent.monkey import get_original
 from gevent.ssl import SSLContext
 
 from loadtest.llmload.http1 import MalformedResponse, Response, Target
 from loadtest.llmload.record import ErrorKind, Transport
 
 PIECE_BYTES = 8 * 1024
+_poll = get_original("select", "poll")
 
 
 class TransportError(Exception):
@@ -64,7 +67,7 @@ class Connection:
 
     def _kept_alive(self) -> socket.socket | None:
         """The connection of the request before; None if there is none, or the server has closed it meanwhile."""
-        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+        if self._socket is not None and _has_news(self._socket):
             self.close()
         return self._socket
 
@@ -109,6 +112,13 @@ class Connection:
 
     def _silence(self) -> TransportError:
         return TransportError(ErrorKind.READ_TIMEOUT, f"silence for {self._target.read_timeout_s:g} s")
+
+
+def _has_news(idle: socket.socket) -> bool:
+    """Whether there is something to read, which on an idle connection is its end. select() ends at descriptor 1023."""
+    poller = _poll()
+    poller.register(idle.fileno(), POLLIN)
+    return bool(poller.poll(0))
 
 
 def end_of_stream(response: Response) -> None:

@@ -12,8 +12,9 @@ from loadtest.llmload.sampler import WorkerReport
 class Limits:
     """Past any of these a run is INVALID."""
 
-    coalesced_gap_share: float = 0.01
-    """Gaps between tokens that came out of the socket together: their times, and p99 from here on, are unknown."""
+    coalesced_gap_share: float = 0.005
+    """Gaps between tokens that came out of the socket together. Each spoils its neighbour too: beyond this the 99th
+    percentile is unknown."""
     send_lag_p99_s: float = 0.020
     """Open loop: how late requests were sent. What is late here is missing in the load."""
     client_cpu_share: float = 0.85

@@ -1,5 +1,7 @@
 """Connections against servers whose timings and faults are scripted; over plain HTTP and over TLS alike."""
 
+import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -115,6 +117,21 @@ def test_a_connection_closed_while_idle_is_opened_again(tls: ssl.SSLContext | No
             records.append(client.send(REQUEST)[0])
             gevent.sleep(0.05)
     assert [record.error for record in records] == [None] * 3
+
+
+def test_a_connection_beyond_the_first_thousand_is_kept_and_used_again() -> None:
+    """Descriptors from 1024 on are out of select()'s reach."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with serving(ANSWER) as url, client_of(url) as client:
+            records = [client.send(REQUEST)[0] for _ in range(2)]
+    finally:
+        for file in opened:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [record.error for record in records] == [None, None]
 
 
 def test_a_server_that_is_not_there_is_no_connection() -> None:
