@@ -151,7 +151,8 @@ def _features(module: nn.Module) -> tuple[int, int] | None:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):
-        return module.nx, module.nf
+        in_features, out_features = module.weight.shape  # older Conv1Ds have no `nx`
+        return in_features, out_features
     return None
 
 
