@@ -15,6 +15,9 @@ class Limits:
     coalesced_gap_share: float = 0.005
     """Gaps between tokens that came out of the socket together. Each spoils its neighbour too: beyond this the 99th
     percentile is unknown."""
+    coalesced_first_token_share: float = 0.005
+    """Requests whose first token came out of the socket with the second: beyond this TTFT's 99th percentile is
+    unknown."""
     send_lag_p99_s: float = 0.020
     """Open loop: how late requests were sent. What is late here is missing in the load."""
     client_cpu_share: float = 0.85
@@ -26,6 +29,7 @@ class Limits:
 @dataclass(frozen=True)
 class Measured:
     coalesced_gap_share: float
+    coalesced_first_token_share: float
     send_lag_p99_s: float
     client_cpu_share: float
     clock_step_s: float
@@ -43,6 +47,7 @@ class Validity:
 def judge(records: Sequence[Record], workers: Sequence[WorkerReport], limits: Limits) -> Validity:
     measured = Measured(
         coalesced_gap_share=_coalesced_share(records),
+        coalesced_first_token_share=_coalesced_first_share(records),
         send_lag_p99_s=_percentile([r.sent_s - r.scheduled_s for r in records if r.scheduled_s is not None], 0.99),
         client_cpu_share=max(
             (_percentile([sample.cpu_share for sample in worker.samples], 0.95) for worker in workers), default=0.0
@@ -60,6 +65,12 @@ def _reasons(measured: Measured, limits: Limits) -> list[str]:
             f"{measured.coalesced_gap_share:.1%} of the gaps between tokens are unknown, because the tokens came out "
             f"of the socket together (limit {limits.coalesced_gap_share:.1%}). Use more workers (--processes), or "
             "raise the limit for a server that sends several tokens at once."
+        )
+    if measured.coalesced_first_token_share > limits.coalesced_first_token_share:
+        reasons.append(
+            f"{measured.coalesced_first_token_share:.1%} of the first tokens came out of the socket together with the "
+            f"second, so that their time is unknown (limit {limits.coalesced_first_token_share:.1%}). Use more workers "
+            "(--processes)."
         )
     if measured.send_lag_p99_s > limits.send_lag_p99_s:
         reasons.append(
@@ -82,6 +93,12 @@ def _reasons(measured: Measured, limits: Limits) -> list[str]:
 def _coalesced_share(records: Sequence[Record]) -> float:
     gaps = sum(len(record.gaps_s) for record in records)
     return sum(record.coalesced_gaps for record in records) / gaps if gaps else 0.0
+
+
+def _coalesced_first_share(records: Sequence[Record]) -> float:
+    """Tokens that came together have the same time, others never."""
+    firsts = [record.gaps_s[0] for record in records if record.gaps_s]
+    return firsts.count(0.0) / len(firsts) if firsts else 0.0
 
 
 def _percentile(values: Sequence[float], share: float) -> float:

@@ -50,6 +50,15 @@ def test_requests_sent_behind_their_schedule(late: int, valid: bool) -> None:
     assert valid or "behind their schedule" in verdict.reasons[0]
 
 
+@pytest.mark.parametrize(("together", "valid"), [(1, True), (2, False)])
+def test_first_tokens_that_came_together_with_the_second(together: int, valid: bool) -> None:
+    """Their gaps alone, two of 20,000, would not be noticed."""
+    apart, joined = replace(RECORD, gaps_s=(0.1,) * 100), replace(RECORD, gaps_s=(0.0, *(0.1,) * 99), coalesced_gaps=1)
+    verdict = run_of([joined] * together + [apart] * (200 - together))
+    assert verdict.valid is valid
+    assert valid or "together with the second" in verdict.reasons[0]
+
+
 def test_a_closed_loop_has_no_schedule_to_lag_behind() -> None:
     assert run_of([RECORD] * 100).measured.send_lag_p99_s == 0.0
 
@@ -74,4 +83,4 @@ def test_a_step_of_the_systems_time() -> None:
 def test_every_limit_that_was_passed_is_named() -> None:
     busy = replace(IDLE, clock_step_s=1.0, samples=(Sample(1.0, 1.0, 1),))
     records = [replace(record, gaps_s=(0.0,), coalesced_gaps=1) for record in lagging(10, 10, 1.0)]
-    assert len(run_of(records, busy).reasons) == 4
+    assert len(run_of(records, busy).reasons) == 5
