@@ -45,7 +45,7 @@ OUTSIDE_OF_CORE = {
     "experts": {"torch", "transformers"},
     "names": {"transformers"},
     "modeling": {"torch", "safetensors", "transformers"},
-    "tgi": {"torch", "safetensors", "transformers", "huggingface_hub", "typer", "text_generation_server"},
+    "tgi": {"torch", "safetensors", "transformers", "huggingface_hub", "typer", "text_generation_server", "loguru"},
 }
 
 
@@ -112,9 +112,9 @@ def declared_distributions() -> set[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_what_a_part_imports_from_outside_is_declared_and_not_there_by_chance(file: Path) -> None:
-    """triton, Gaudi's software and TGI are where the package runs, or the parts that need them do not run."""
+    """triton, Gaudi's software, TGI and its loguru are where the package runs, or parts that need them do not run."""
     homes = homes_of_modules()
     outside = {name.split(".")[0] for name in imported_modules(file)} - set(sys.stdlib_module_names)
-    outside -= {"tgi_autoround", "triton", "habana_frameworks", "text_generation_server"}
+    outside -= {"tgi_autoround", "triton", "habana_frameworks", "text_generation_server", "loguru"}
     undeclared = {name for name in outside if not declared_distributions() & set(map(canonicalize_name, homes[name]))}
     assert undeclared == set()

@@ -1,13 +1,13 @@
 """TGI's Marlin as a kernel, against doubles: laid out by TGI's functions, checked at load, refused where wrong."""
 
 import sys
-from types import ModuleType
 
 import pytest
 import torch
 
 from tests.kernels.cuda.layers import product_in_float64, random_layer, relative_error
 from tests.tgi import marlin_double
+from tests.tgi.marlin_double import forget, put_module
 from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
 from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels import select
@@ -34,18 +34,6 @@ def quantization(monkeypatch: pytest.MonkeyPatch) -> marlin_double.Quantization:
     forget(monkeypatch)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     return double
-
-
-def put_module(monkeypatch: pytest.MonkeyPatch, name: str, **content: object) -> None:
-    module = ModuleType(name)
-    vars(module).update(content)
-    monkeypatch.setitem(sys.modules, name, module)
-
-
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marlin, "_checked", set())
-    marlin._kernels.cache_clear()
-    marlin._permute_scales_function.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -56,9 +56,15 @@ def resolve_model(model_id: str, revision: str | None, quantize: str | None) -> 
 def get_loader(model_id: str, revision: str | None) -> Any:
     """Return the weights loader of a model that `resolve_model` has seen. Raises as `open_checkpoint` does."""
     from tgi_autoround.checkpoint import open_checkpoint
+    from tgi_autoround.tgi.fused_experts import are_fused
     from tgi_autoround.tgi.loader import AutoRoundWeightsLoader
 
-    return AutoRoundWeightsLoader(open_checkpoint(_directory(model_id, revision)))
+    checkpoint = open_checkpoint(_directory(model_id, revision))
+    if are_fused(checkpoint):
+        from tgi_autoround.tgi.marlin_experts import MarlinExpertsLoader
+
+        return MarlinExpertsLoader(checkpoint)
+    return AutoRoundWeightsLoader(checkpoint)
 
 
 def is_quantized_head(prefix: str, weights: Any) -> bool:

@@ -84,6 +84,10 @@ class Weights:
         self.weights_loader = weights_loader
         self.aliases, self.prefix = aliases or {}, prefix
 
+    @property
+    def loader(self):
+        return self.weights_loader
+
     def get_filename(self, tensor_name):
         for name in (tensor_name, f"{self.prefix}.{tensor_name}", *self.aliases.get(tensor_name, [])):
             if name in self.tensors:

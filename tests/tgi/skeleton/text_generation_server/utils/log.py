@@ -1,0 +1,2 @@
+def log_master(log, msg):
+    log(msg)
