@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 
 from tests.images.docker_cli import ROOT, docker
+from tests.images.gaudi_image import gaudi_image
 from tests.images.python_image import python_image
 from tests.images.tgi_image import tgi_image
 
 NVIDIA = "tgi-autoround-tests/nvidia"
+GAUDI = "tgi-autoround-tests/gaudi"
+GAUDI_LEGACY = "tgi-autoround-tests/gaudi-legacy"
 CPU = "tgi-autoround-tests/cpu"
 QUANTIZE = "tgi-autoround-tests/quantize"
 LOADTEST = "tgi-autoround-tests/loadtest"
@@ -17,6 +20,17 @@ BUILD_LIMIT_S = 1200
 def build_nvidia(torch_index: str, context: Path = ROOT, tag: str = NVIDIA) -> str:
     """Tag of the `nvidia` target; the stand-in's files are of no published release, hence the option."""
     return _build("nvidia", context, tag, TGI_IMAGE=tgi_image(torch_index), PATCH_OPTIONS="--allow-unknown")
+
+
+def build_gaudi() -> str:
+    """Tag of the `gaudi` target, on a stand-in too."""
+    return _build("gaudi", ROOT, GAUDI, TGI_GAUDI_IMAGE=gaudi_image("gaudi"), PATCH_OPTIONS="--allow-unknown")
+
+
+def build_gaudi_legacy() -> str:
+    """Tag of the `gaudi-legacy` target, on a stand-in too."""
+    base = gaudi_image("gaudi-legacy")
+    return _build("gaudi-legacy", ROOT, GAUDI_LEGACY, TGI_GAUDI_LEGACY_IMAGE=base, PATCH_OPTIONS="--allow-unknown")
 
 
 def build_cpu(torch_index: str) -> str:

@@ -53,6 +53,16 @@ def nvidia_image(torch_index: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def gaudi_image() -> str:
+    return builds.build_gaudi()
+
+
+@pytest.fixture(scope="session")
+def gaudi_legacy_image() -> str:
+    return builds.build_gaudi_legacy()
+
+
+@pytest.fixture(scope="session")
 def cpu_image(torch_index: str) -> str:
     return builds.build_cpu(torch_index)
 

@@ -9,7 +9,7 @@ from tests.images.docker_cli import docker
 
 pytestmark = pytest.mark.docker
 
-PROFILES = ("nvidia", "quantize")
+PROFILES = ("nvidia", "gaudi", "gaudi-tp8", "gaudi-legacy", "quantize")
 PROXY = "http://proxy.example:3128"
 VARIABLES = ("MODEL_ID", "PORT", "NVIDIA_PORT", "NUM_SHARD", "HF_TOKEN", "HF_TOKEN_FILE", "MAX_TOTAL_TOKENS")
 
