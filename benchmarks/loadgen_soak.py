@@ -18,7 +18,6 @@ from loadtest.llmload.request import Conversation, PromptRequest
 from loadtest.mock.process import mock_server
 
 REQUESTS_PER_MINUTE = 1000
-WARM_UP_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -56,25 +55,26 @@ def slope(at_s: np.ndarray, memory_bytes: np.ndarray) -> tuple[float, float]:
     return float(fit[0]), float(np.sqrt(variance / ((x - x.mean()) ** 2).sum()))
 
 
-def measure(minutes: float) -> dict[str, object]:
+def measure(minutes: float, warm_up_minutes: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as parent, mock_server(ttft_ms=30, itl_ms=10) as url:
         folder = Path(parent) / "run"
         run_workload(SteadyRate(minutes), url, users=1, folder=folder)
         records = read_records(folder)
         meta = json.loads((folder / "meta.json").read_text())
     samples = meta["workers"][0]["samples"]
-    kept = samples[int(len(samples) * WARM_UP_SHARE) :]
+    kept = [sample for sample in samples if sample["at_s"] > warm_up_minutes * 60]
     at_s, memory = (np.array([sample[name] for sample in kept]) for name in ("at_s", "memory_bytes"))
     per_s, error_per_s = slope(at_s, memory)
     return {
         "minutes": minutes,
+        "warm_up_minutes": warm_up_minutes,
         "requests": len(records),
         "failed": sum(not record.ok for record in records),
         "valid": meta["validity"]["valid"],
         "reasons": meta["validity"]["reasons"],
         "cpu_share_mean": float(np.mean([sample["cpu_share"] for sample in samples])),
-        "memory_start_mb": float(memory[:30].mean() / 1e6),
-        "memory_end_mb": float(memory[-30:].mean() / 1e6),
+        "memory_start_mb": float(memory[:10].mean() / 1e6),
+        "memory_end_mb": float(memory[-10:].mean() / 1e6),
         "slope_kb_per_minute": per_s * 60 / 1e3,
         "slope_standard_error_kb_per_minute": error_per_s * 60 / 1e3,
     }
@@ -83,9 +83,10 @@ def measure(minutes: float) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--warm-up-minutes", type=float, default=6, help="left out of the slope")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    result = json.dumps(measure(options.minutes), indent=2)
+    result = json.dumps(measure(options.minutes, options.warm_up_minutes), indent=2)
     print(result)
     if options.output:
         options.output.write_text(result + "\n")

@@ -9,6 +9,7 @@ import psutil
 from loadtest.llmload.clock import realtime_offset_ns
 
 INTERVAL_S = 1.0
+MOST_SAMPLES = 240
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,14 @@ class WorkerReport:
 
 
 class Sampler:
-    """Samples the process once a second until it is stopped."""
+    """Samples the process once a second until it is stopped; long runs less often, so that memory stays flat."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._samples: list[Sample] = []
         self._offset_ns = realtime_offset_ns()
         self._furthest_ns = 0
+        self._interval_s = INTERVAL_S
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> tuple[tuple[Sample, ...], float]:
@@ -56,9 +58,18 @@ class Sampler:
         began_s = at_s = time.monotonic()
         cpu_s = time.process_time()
         while True:
-            gevent.sleep(INTERVAL_S)
+            gevent.sleep(self._interval_s)
             now_s, now_cpu_s = time.monotonic(), time.process_time()
             share = (now_cpu_s - cpu_s) / (now_s - at_s)
             self._samples.append(Sample(now_s - began_s, share, self._process.memory_info().rss))
             at_s, cpu_s = now_s, now_cpu_s
+            if len(self._samples) == MOST_SAMPLES:
+                self._halve()
             self._furthest_ns = max(self._furthest_ns, abs(realtime_offset_ns() - self._offset_ns))
+
+    def _halve(self) -> None:
+        self._interval_s *= 2
+        self._samples = [
+            Sample(later.at_s, (earlier.cpu_share + later.cpu_share) / 2, later.memory_bytes)
+            for earlier, later in zip(self._samples[::2], self._samples[1::2], strict=True)
+        ]

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import gevent
 import pytest
 
+from loadtest.llmload import sampler
 from loadtest.llmload.record import Record
-from loadtest.llmload.sampler import Sample, WorkerReport
+from loadtest.llmload.sampler import Sample, Sampler, WorkerReport
 from loadtest.llmload.validity import Limits, Validity, judge
 from tests.loadtest.test_journal import RECORD
 
@@ -84,3 +86,14 @@ def test_every_limit_that_was_passed_is_named() -> None:
     busy = replace(IDLE, clock_step_s=1.0, samples=(Sample(1.0, 1.0, 1),))
     records = [replace(record, gaps_s=(0.0,), coalesced_gaps=1) for record in lagging(10, 10, 1.0)]
     assert len(run_of(records, busy).reasons) == 5
+
+
+def test_a_long_runs_samples_stay_few_and_keep_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "INTERVAL_S", 0.002)
+    monkeypatch.setattr(sampler, "MOST_SAMPLES", 16)
+    running = Sampler()
+    gevent.sleep(0.5)
+    samples, _ = running.stop()
+    assert 4 <= len(samples) <= 16
+    assert [sample.at_s for sample in samples] == sorted(sample.at_s for sample in samples)
+    assert samples[-1].at_s - samples[-2].at_s > 0.008
