@@ -98,7 +98,7 @@ class Moe:
         assert all(part.numel() == 0 for part in (g_idx1, g_idx2, sort_indices1, sort_indices2))
         assert is_k_full
         self.products += 1
-        out = torch.zeros(hidden_states.shape)
+        out = torch.zeros_like(hidden_states, dtype=torch.float32)
         for expert in range(w1.shape[0]):
             share = (topk_weights * (topk_ids == expert)).sum(-1, keepdim=True)
             gate, up = (hidden_states.float() @ dequantized(w1[expert], w1_scale[expert], num_bits)).chunk(2, -1)
@@ -108,7 +108,7 @@ class Moe:
 
 def dequantized(words: torch.Tensor, permuted_scales: torch.Tensor, bits: int) -> torch.Tensor:
     size_k, size_n = words.shape[0] * TILE, permuted_scales.shape[1]
-    shifts = torch.arange(0, 32, bits, dtype=torch.int32)
+    shifts = torch.arange(0, 32, bits, dtype=torch.int32, device=words.device)
     codes = ((words.reshape(size_n, -1)[:, :, None] >> shifts) & ((1 << bits) - 1)).flatten(1).t()
     scales = undo_permutation(permuted_scales).float()
     return (codes.float() - (1 << (bits - 1))) * scales.repeat_interleave(size_k // scales.shape[0], dim=0)
