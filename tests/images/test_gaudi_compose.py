@@ -8,7 +8,15 @@ pytestmark = pytest.mark.docker
 
 PROXY = "http://proxy.example:3128"
 SERVICES = {"gaudi": "autoround-gaudi", "gaudi-tp8": "autoround-gaudi-tp8", "gaudi-legacy": "autoround-gaudi-legacy"}
-VARIABLES = ("MODEL_ID", "MAX_BATCH_SIZE", "GAUDI_CARD", "GAUDI_CARDS", "GAUDI_NUM_SHARD", "LIMIT_HPU_GRAPH")
+VARIABLES = (
+    "MODEL_ID",
+    "MAX_BATCH_SIZE",
+    "MAX_BATCH_PREFILL_TOKENS",
+    "GAUDI_CARD",
+    "GAUDI_CARDS",
+    "GAUDI_NUM_SHARD",
+    "LIMIT_HPU_GRAPH",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +41,16 @@ def test_one_card_serves_the_model_of_the_nvidia_service() -> None:
     environment = services("gaudi")["autoround-gaudi"]["environment"]
     assert environment["MODEL_ID"] == services("nvidia")["autoround-nvidia"]["environment"]["MODEL_ID"]
     assert environment["HABANA_VISIBLE_DEVICES"] == "0"
+    assert (environment["MAX_BATCH_SIZE"], environment["MAX_BATCH_PREFILL_TOKENS"]) == ("32", "2048")
     assert "NUM_SHARD" not in environment
 
 
 def test_eight_cards_are_sharded_with_lazy_collectives(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = services("gaudi-tp8")["autoround-gaudi-tp8"]
-    environment = service["environment"]
+    environment = services("gaudi-tp8")["autoround-gaudi-tp8"]["environment"]
     assert (environment["SHARDED"], environment["NUM_SHARD"]) == ("true", "8")
     assert environment["HABANA_VISIBLE_DEVICES"] == "all"
     assert environment["PT_HPU_ENABLE_LAZY_COLLECTIVES"] == "true"
+    assert (environment["MAX_BATCH_SIZE"], environment["MAX_BATCH_PREFILL_TOKENS"]) == ("256", "4096")
     monkeypatch.setenv("GAUDI_NUM_SHARD", "4")
     monkeypatch.setenv("GAUDI_CARDS", "0,1,2,3")
     environment = services("gaudi-tp8")["autoround-gaudi-tp8"]["environment"]

@@ -20,11 +20,15 @@ LAZY_COLLECTIVES = "PT_HPU_ENABLE_LAZY_COLLECTIVES"
 STOP_LIMIT_S = 10
 
 
+def has_habana() -> bool:
+    """Whether the engine has a runtime of Gaudi's name, as `.ci/with_docker_engine` starts it."""
+    return "habana" in json.loads(docker("info", "--format", "{{json .Runtimes}}"))
+
+
 @pytest.fixture(scope="module")
 def service(gaudi_image: str, auto_round_model: Path) -> Iterator[Service]:
     """The service autoround-gaudi as compose starts it."""
-    runtimes = json.loads(docker("info", "--format", "{{json .Runtimes}}"))
-    files = FILES if "habana" in runtimes else (*FILES, "tests/images/without_habana.yaml")
+    files = FILES if has_habana() else (*FILES, "tests/images/without_habana.yaml")
     variables = {"TGI_AUTOROUND_GAUDI_IMAGE": gaudi_image, "TEST_MODEL": str(auto_round_model)}
     with service_up("autoround-gaudi", *files, port_variable="GAUDI_PORT", variables=variables) as up:
         yield up
@@ -139,6 +143,12 @@ def test_the_service_starts_the_launcher_for_an_auto_round_model_on_one_card(ser
     assert environment["HABANA_VISIBLE_DEVICES"] == "0"
     assert environment["PT_HPU_RECIPE_CACHE_CONFIG"] == "/recipes,false,16384"
     assert not {"QUANTIZE", "NUM_SHARD", LAZY_COLLECTIVES} & set(environment)
+
+
+def test_the_service_runs_under_gaudis_runtime_with_the_hosts_ipc(service: Service) -> None:
+    settings = inspect(service.container)["HostConfig"]
+    assert settings["Runtime"] == ("habana" if has_habana() else "runc")
+    assert (settings["IpcMode"], settings["CapAdd"]) == ("host", ["SYS_NICE"])
 
 
 def test_compiled_graphs_and_models_are_kept_in_volumes(service: Service) -> None:
