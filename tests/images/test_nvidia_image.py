@@ -4,12 +4,11 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.images.containers import container, health, launcher_notes
 from tests.images.docker_cli import ROOT, docker, inspect, run_docker
 from tests.images.services import Service, service_up
 from tests.images.tgi_image import TAG as TGI_IMAGE
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.docker
 
 FILES = ("compose/nvidia.yaml", "tests/images/without_gpu.yaml")
 STOP_LIMIT_S = 10
-HEALTH_LIMIT_S = 40
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +25,6 @@ def service(nvidia_image: str, auto_round_model: Path) -> Iterator[Service]:
     variables = {"TGI_AUTOROUND_NVIDIA_IMAGE": nvidia_image, "TEST_MODEL": str(auto_round_model)}
     with service_up("autoround-nvidia", *FILES, port_variable="NVIDIA_PORT", variables=variables) as up:
         yield up
-
-
-def launcher_notes(image: str, *arguments: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What TGI's launcher got in a container that was started with these arguments: `arguments`, `environment`."""
-    with container(image, *arguments, options=("--env", "FAKE_LAUNCHER_EXIT_CODE=0", *options)) as name:
-        assert docker("wait", name).strip() == "0", docker("logs", name)
-        notes: dict[str, Any] = json.loads(docker("logs", name))
-    return notes
-
-
-@contextmanager
-def container(image: str, *arguments: str, options: tuple[str, ...] = ()) -> Iterator[str]:
-    name = docker("run", "--detach", *options, image, *arguments).strip()
-    try:
-        yield name
-    finally:
-        docker("rm", "--force", "--volumes", name)
 
 
 def test_every_insertion_of_the_patch_set_is_in_the_image(nvidia_image: str) -> None:
@@ -130,15 +111,6 @@ def test_a_server_that_does_not_answer_is_unhealthy(nvidia_image: str) -> None:
     options = ("--health-interval", "1s", "--health-retries", "1", "--health-start-period", "1s")
     with container(nvidia_image, "sleep", "60", options=options) as name:
         assert health(name) == "unhealthy"
-
-
-def health(name: str) -> str:
-    """The first verdict on the container's health."""
-    deadline_s = time.monotonic() + HEALTH_LIMIT_S
-    while (status := str(inspect(name)["State"]["Health"]["Status"])) == "starting":
-        assert time.monotonic() < deadline_s, docker("logs", name)
-        time.sleep(0.5)
-    return status
 
 
 def test_the_service_comes_up_healthy_and_answers_on_its_port(service: Service) -> None:
