@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.engine.harness import ask, greedy, start_engine
-from tests.oracle import dequantized_model
 from transformers import AutoModelForCausalLM
 
+from tests.engine.harness import ask, greedy, start_engine
+from tests.oracle import dequantized_model
 from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.modeling import build_model
 

@@ -32,6 +32,7 @@ from coverage_loaders import (  # noqa: E402
     serve,
 )
 from coverage_tables import renew  # noqa: E402
+
 from tests.coverage import build  # noqa: E402
 from tests.coverage.cases import CASES, Case  # noqa: E402
 

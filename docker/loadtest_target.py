@@ -7,7 +7,13 @@ import time
 import urllib.error
 import urllib.request
 
-SERVICES = ("autoround-cpu:8080", "autoround-nvidia:80", "autoround-gaudi:80", "autoround-gaudi-legacy:80")
+SERVICES = (
+    "autoround-cpu:8080",
+    "autoround-nvidia:80",
+    "autoround-gaudi:80",
+    "autoround-gaudi-tp8:80",
+    "autoround-gaudi-legacy:80",
+)
 INTERVAL_S = 2
 
 # A proxy set for downloads must not be asked for another container's address.

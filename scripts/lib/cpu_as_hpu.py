@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 HPU, CPU = torch.device("hpu"), torch.device("cpu")
-ASKS_FOR_DEVICE = torch.Tensor.device.__get__  # type: ignore[attr-defined]
+ASKS_FOR_DEVICE = torch.Tensor.device.__get__
 
 
 class CpuAsHpu(TorchFunctionMode):

@@ -47,6 +47,7 @@ class Quantization:
         has_zp: bool,
         use_fp32_reduce: bool,
     ) -> torch.Tensor:
+        assert size_m > 0
         assert a.shape == (size_m, size_k)
         assert a.is_contiguous()
         assert a.dtype == b_scales.dtype

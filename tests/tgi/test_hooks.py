@@ -3,6 +3,8 @@
 import enum
 import json
 import os
+import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.coverage import build
 from tests.coverage.cases import CASES
-from tgi_autoround.errors import ConfigError, UnsupportedError
+from tgi_autoround.errors import CheckpointError, ConfigError, UnsupportedError
 from tgi_autoround.tgi import hooks
 from tgi_autoround.tgi.environment import FORCE_VARIABLE
 from tgi_autoround.tgi.loader import AutoRoundWeightsLoader
@@ -116,6 +118,7 @@ def test_files_of_transformers_5_are_read_through_a_view_and_their_tensors_from_
 class Choice(enum.Enum):
     AUTO_ROUND = "auto-round"
     GPTQ = "gptq"
+    EETQ = "eetq"
 
 
 def test_the_choice_on_tgis_own_command_line_travels_by_the_environment() -> None:
@@ -124,6 +127,28 @@ def test_the_choice_on_tgis_own_command_line_travels_by_the_environment() -> Non
     assert os.environ[FORCE_VARIABLE] == "0"
     assert hooks.take_cli_choice(Choice.AUTO_ROUND) is None
     assert os.environ[FORCE_VARIABLE] == "1"
+
+
+@pytest.mark.usefixtures("asked_for")
+def test_what_the_launcher_added_to_an_asked_for_auto_round_does_not_forbid_dtype() -> None:
+    assert hooks.take_cli_choice(Choice.GPTQ) is None
+    assert hooks.take_cli_choice(Choice.EETQ) is Choice.EETQ
+
+
+def test_a_quantized_head_that_the_config_ties_to_the_embeddings_is_refused(tmp_path: Path) -> None:
+    folder = shutil.copytree(case("lm_head quantized"), tmp_path / "model")
+    hooks.get_loader(str(folder), None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    with pytest.raises(CheckpointError, match=r"lm_head: .*set tie_word_embeddings to false"):
+        hooks.get_loader(str(folder), None)
+
+
+def test_a_model_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("/no/such/model", "no/such-model"):
+        with pytest.raises(CheckpointError, match=f"{name}: no such directory"):
+            hooks.resolve_model(name, None, None)
 
 
 def test_transformers_never_loads_packed_weights_by_itself() -> None:
@@ -154,6 +179,10 @@ def test_architectures_on_transformers_code_get_our_layers_and_tgis_attention() 
     assert model.config._attn_implementation == "tgi"
 
 
+class Cache:
+    pass
+
+
 def test_attention_of_qwen3_moe_gets_what_its_decoder_layer_was_given() -> None:
     layer = from_pretrained(case("qwen3_moe")).model.layers[0]
     given: dict[str, Any] = {}
@@ -164,8 +193,11 @@ def test_attention_of_qwen3_moe_gets_what_its_decoder_layer_was_given() -> None:
 
     layer.self_attn.forward = attend
     with torch.no_grad():
-        layer(torch.zeros(1, 2, 128), position_embeddings=None, kv_cache="the cache", slots="the slots")
-    assert (given["kv_cache"], given["slots"]) == ("the cache", "the slots")
+        layer(torch.zeros(1, 2, 128), position_embeddings=None, kv_cache=(cache := Cache()), slots="the slots")
+    assert (given.pop("kv_cache"), given["slots"]) == (cache, "the slots")
+    kept = weakref.ref(cache)
+    del cache
+    assert kept() is None, "TGI frees a cache after warming up"
 
 
 def test_cuda_graphs_are_refused_where_the_model_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.models import CHAT_TEMPLATE, make_tokenizer
 from tests.quantize.fake_hub import COMMIT, GATED, PRESENT, TOKEN, FakeHub, fake_hub
 from tests.tgi.launching import AUTO_ROUND, Machine
+from tgi_autoround.errors import UnsupportedError
+from tgi_autoround.tgi.launcher.router import check_same_tokens
 
 
 @pytest.fixture
@@ -120,3 +122,16 @@ def test_the_token_is_given_to_the_hub(machine: Machine, hub: FakeHub) -> None:
     assert "403" in machine.run(*given, **online(hub)).stderr
     assert "401" in machine.run(*given, **(online(hub) | {"HF_TOKEN": ""})).stderr
     assert "403" in machine.run(*given, **(online(hub) | {"HF_TOKEN": "", "HF_API_TOKEN": TOKEN})).stderr
+
+
+def test_a_router_that_would_read_other_tokens_than_the_shards_is_refused(tmp_path: Path) -> None:
+    def with_bos(text: str) -> list[int]:
+        return [1, *map(ord, text)]
+
+    def without(text: str) -> list[int]:
+        return list(map(ord, text))
+
+    check_same_tokens(without, without, tmp_path)
+    check_same_tokens(None, without, tmp_path)
+    with pytest.raises(UnsupportedError, match=r"would encode '' as \[1\].*gives \[\]; state add_bos_token"):
+        check_same_tokens(with_bos, without, tmp_path)

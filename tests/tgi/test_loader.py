@@ -19,6 +19,7 @@ from tgi_autoround.composite import CompositeQLinear
 from tgi_autoround.errors import CheckpointError, UnsupportedError
 from tgi_autoround.linear import QLinear
 from tgi_autoround.tgi.loader import AutoRoundWeightsLoader, is_quantized
+from tgi_autoround.tgi.log import tell_once
 
 W4 = "auto_round W4 sym g128"
 MIXED = "mixed bits, auto_round sym"
@@ -189,6 +190,27 @@ def test_a_layer_that_the_config_quantizes_but_the_file_does_not_is_refused(tmp_
         CheckpointError, match=r"down_proj: the config says 4 bits, but the file holds no packed weight"
     ):
         weights.get_weights_row("model.layers.0.mlp.down_proj")
+
+
+def test_a_vision_tower_that_the_config_does_not_name_stays_in_floating_point(tmp_path: Path) -> None:
+    files = drafts.sound_files()
+    drafts.only_quantization({"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True})(files)
+    drafts.write_files(files, tmp_path)
+    plain = tmp_path / "plain.safetensors"
+    save_file({f"{tower}.0.q_proj.weight": torch.ones(8, 8) for tower in ("visual.blocks", "model.layers")}, plain)
+    loader = AutoRoundWeightsLoader(open_checkpoint(tmp_path))
+    weights = Weights([plain], torch.device("cpu"), torch.float32, ProcessGroup(0, 1), loader)
+    assert isinstance(weights.get_weights_row("visual.blocks.0.q_proj"), UnquantizedWeight)
+    with pytest.raises(CheckpointError, match=r"model.layers.0.q_proj: the config says 4 bits"):
+        weights.get_weights_row("model.layers.0.q_proj")
+
+
+def test_the_log_says_once_which_kernel_runs_layers_of_a_kind(caplog: pytest.LogCaptureFixture) -> None:
+    tell_once.cache_clear()
+    for _ in range(2):
+        weights_of(folder_of(W4)).get_weights_col(f"{MLP}.up_proj").get_linear(None)
+    (said,) = (record.message for record in caplog.records if "kernel" in record.message)
+    assert said.startswith("auto-round: 4 bits, sym, groups of 128: kernel dequantized (tgi-marlin: it runs on NVIDIA")
 
 
 def test_lora_finds_the_device_and_granite_cannot_scale_the_weight_in_place() -> None:

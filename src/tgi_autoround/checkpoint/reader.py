@@ -1,5 +1,6 @@
 """A checkpoint directory -> its config, the specs of its quantized layers, and tensors read lazily one at a time."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from tgi_autoround.checkpoint.spec import LayerSpec
 from tgi_autoround.errors import CheckpointError
 
 LM_HEAD = "lm_head"
+_BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,18 @@ class Checkpoint:
         config = self.quant_config
         if config is None or layer == LM_HEAD or not config.covers(layer):
             return
+        if not config.blocks and _tower(layer) not in self._quantized_towers:
+            return
         scheme = config.scheme_of(layer)
         if scheme is not None:
             raise CheckpointError(
                 f"layer {layer}: the config says {scheme.bits} bits, but the file holds no packed weight; "
                 "config.json and the safetensors files are not from the same job"
             )
+
+    @cached_property
+    def _quantized_towers(self) -> frozenset[str]:
+        return frozenset(map(_tower, self.quantized_layers))
 
     def _read_if_there(self, name: str, device: torch.device | None) -> torch.Tensor | None:
         return self.read_tensor(name).to(device) if name in self.tensors else None
@@ -100,6 +108,11 @@ class Checkpoint:
                 "config.json and the safetensors files are not from the same job"
             )
         return layer_spec(name, scheme, parts)
+
+
+def _tower(layer: str) -> str:
+    """Return what a layer's numbered blocks are part of: auto-round leaves vision towers out without saying so."""
+    return _BLOCK_NUMBER.split(layer, maxsplit=1)[0]
 
 
 def open_checkpoint(model_dir: Path) -> Checkpoint:

@@ -83,5 +83,10 @@ def _hand_on_arguments(layer: nn.Module) -> None:
     def add(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return args, {**handed, **kwargs}
 
+    def forget(*_: object) -> None:
+        """TGI frees its first cache after warming up."""
+        handed.clear()
+
     layer.register_forward_pre_hook(keep, with_kwargs=True)
+    layer.register_forward_hook(forget, always_call=True)
     layer.get_submodule("self_attn").register_forward_pre_hook(add, with_kwargs=True)

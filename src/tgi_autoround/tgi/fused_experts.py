@@ -13,6 +13,7 @@ import torch
 from tgi_autoround.checkpoint import Checkpoint, LayerSpec
 from tgi_autoround.checkpoint.sharding import row_shard_spec
 from tgi_autoround.names import PROJECTION_OF
+from tgi_autoround.tgi.log import tell_once
 from tgi_autoround.tgi.marlin import MarlinKernel
 
 DTYPE = torch.float16
@@ -41,7 +42,7 @@ def are_fused(checkpoint: Checkpoint) -> bool:
         return False
     reason = _reason_against(checkpoint, ranks=int(os.environ.get("WORLD_SIZE", "1")))
     if reason is not None:
-        _tell(f"auto-round: every expert multiplies every token, without TGI's fused Marlin layer: {reason}")
+        tell_once(f"auto-round: every expert multiplies every token, without TGI's fused Marlin layer: {reason}")
     return reason is None
 
 
@@ -126,11 +127,3 @@ def _reason_against_server() -> str | None:
     if not can_use_marlin_moe_gemm(quant_method="gptq", quantize="gptq", sym=True):
         return "TGI does not use it on this machine"
     return None
-
-
-def _tell(message: str) -> None:
-    """TGI's launcher shows nothing of a shard but what loguru writes (launcher/src/main.rs:1353, 3.3.7)."""
-    from loguru import logger  # type: ignore[import-not-found]
-    from text_generation_server.utils.log import log_master
-
-    log_master(logger.info, message)

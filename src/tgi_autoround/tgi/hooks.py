@@ -27,11 +27,16 @@ _directories: dict[str, Path] = {}
 
 
 def take_cli_choice(quantize: enum.Enum | None) -> enum.Enum | None:
-    """Hand an explicit auto-round over to `resolve_model`, so that TGI does not see it and allows `--dtype`."""
-    if quantize is None or quantize.value != QUANTIZE_CHOICE:
-        return quantize
-    os.environ[FORCE_VARIABLE] = "1"
-    return None
+    """Hand an explicit auto-round over to `resolve_model`, so that TGI does not see it and allows `--dtype`.
+
+    So goes what the launcher added by itself, from the config of a model that AutoRound exported in another format.
+    """
+    if quantize is None or quantize.value == QUANTIZE_CHOICE:
+        if quantize is not None:
+            os.environ[FORCE_VARIABLE] = "1"
+        return None
+    is_added = os.environ.get(FORCE_VARIABLE) == "1" and quantize.value in model.ADDED_BY_LAUNCHER
+    return None if is_added else quantize
 
 
 def resolve_model(model_id: str, revision: str | None, quantize: str | None) -> tuple[str, str | None, str | None]:
@@ -60,6 +65,7 @@ def get_loader(model_id: str, revision: str | None) -> Any:
     from tgi_autoround.tgi.loader import AutoRoundWeightsLoader
 
     checkpoint = open_checkpoint(_directory(model_id, revision))
+    model.check_head(checkpoint.config, checkpoint.quantized_layers)
     if are_fused(checkpoint):
         from tgi_autoround.tgi.marlin_experts import MarlinExpertsLoader
 

@@ -75,6 +75,8 @@ class MarlinKernel:
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
         """Multiply as TGI's GPTQMarlinLinear does (layers/marlin/gptq.py:422, 3.3.7)."""
         rows = x.reshape(-1, spec.in_features).contiguous()
+        if rows.shape[0] == 0:  # an expert that no token chose; the kernel refuses it
+            return x.new_empty(*x.shape[:-1], spec.out_features)
         types = _kernels().scalar_types
         y: torch.Tensor = _kernels().gptq_marlin_gemm(
             rows,

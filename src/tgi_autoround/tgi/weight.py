@@ -9,7 +9,9 @@ from torch import nn
 
 from tgi_autoround.checkpoint import NormalForm
 from tgi_autoround.composite import side_by_side
+from tgi_autoround.linear import QLinear
 from tgi_autoround.tgi.kernels import KERNELS
+from tgi_autoround.tgi.log import tell_once
 
 Part = NormalForm | nn.Linear
 
@@ -31,9 +33,24 @@ class AutoRoundWeight(Weight):  # type: ignore[misc]
         """
         parts = self.parts if bias is None else _with_bias(self.parts, bias)
         linear = side_by_side(parts, self.device, self.dtype, kernels=KERNELS)
+        _tell_kernels(linear, self.device, self.dtype)
         if not hasattr(linear, "weight"):
             linear.weight = _device_carrier(self.device)
         return linear
+
+
+def _tell_kernels(linear: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Say which kernel runs layers of a kind, and why none that is preferred to it."""
+    for layer in linear.modules():
+        if isinstance(layer, QLinear):
+            scheme = layer.spec.scheme
+            refusals = [
+                f"{kernel.name}: {kernel.supports(layer.spec, device, dtype)}"
+                for kernel in KERNELS[: KERNELS.index(layer.kernel)]
+            ]
+            kind = f"{scheme.bits} bits, {'sym' if scheme.sym else 'asym'}, groups of {scheme.group_size}"
+            why = f" ({'; '.join(refusals)})" if refusals else ""
+            tell_once(f"auto-round: {kind}: kernel {layer.kernel.name}{why}")
 
 
 def plain_linear(weight: torch.Tensor) -> nn.Linear:
