@@ -264,6 +264,13 @@ def test_shards_that_start_together_get_the_same_view(written_by_5: Path) -> Non
     assert [path.name for path in views[0].parent.iterdir()] == [views[0].name]
 
 
+def test_a_view_that_has_lost_files_is_made_again(written_by_5: Path) -> None:
+    view = readable_by_transformers_4(written_by_5)
+    (view / "model.safetensors").unlink()
+    assert readable_by_transformers_4(written_by_5) == view
+    assert (view / "model.safetensors").exists()
+
+
 def test_a_changed_model_gets_a_new_view(written_by_5: Path) -> None:
     view = readable_by_transformers_4(written_by_5)
     config = read(written_by_5 / "config.json")

@@ -6,6 +6,7 @@ A view is a directory of links to every file of the model, with repaired copies 
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
@@ -104,7 +105,9 @@ def _name_of_view(source: Path, links: Mapping[str, Path], texts: Mapping[str, s
 
 def _placed(view: Path, links: Mapping[str, Path], texts: Mapping[str, str]) -> Path:
     if view.is_dir():
-        return view
+        if {path.name for path in view.iterdir()} == {*links, *texts}:
+            return view
+        shutil.rmtree(view)  # something that clears temporary files has been here
     with tempfile.TemporaryDirectory(dir=view.parent, ignore_cleanup_errors=True) as made:
         for name, target in links.items():
             (Path(made) / name).symlink_to(target)

@@ -192,4 +192,4 @@ def _relative_error(y: torch.Tensor, x: torch.Tensor, weight: NormalForm) -> flo
         expected = torch.nn.functional.linear(x.float(), part.dequantize().to(x.device), bias)
         error += (y[:, start:stop].float() - expected).square().sum()
         norm += expected.square().sum()
-    return float((error / norm).sqrt())
+    return 0.0 if error == 0 else float((error / norm).sqrt())
