@@ -45,6 +45,7 @@ def _exported_in_other_formats() -> Iterator[Check]:
         for kind in ("sym", "asym"):
             yield Check(f"{form} W4 {kind} g128", quantize=method, forced=True, dtype=None)
     yield Check("auto_gptq W3 asym g32", quantize="gptq", forced=True, dtype=None)
+    yield Check("auto_awq W4 sym g32", quantize="awq", forced=True)
 
 
 def _two_shards() -> Iterator[Check]:
