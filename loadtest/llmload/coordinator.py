@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 from loadtest.llmload.journal import merge, read_records
 from loadtest.llmload.messages import STOP_MESSAGE
 from loadtest.llmload.plan import LoadPlan, RunStart
+from loadtest.llmload.record import Record
 from loadtest.llmload.sampler import Sample, WorkerReport
 from loadtest.llmload.validity import judge
 
@@ -52,12 +53,14 @@ class Coordinator:
                 gevent.sleep(0.05)
 
     def finish(self) -> None:
-        """Merge, judge, write meta.json and call the plan's `on_finished`. What was lost is said, and fails the run."""
+        """Merge, judge, write meta.json and call the plan's `on_finished`. What was lost makes the run INVALID."""
         folder = Path(self.start.folder)
         problems = [*self._missing_workers(), *self._disk_problems()]
         try:
             torn_lines = merge(folder)
-            problems += self._write_meta(folder, torn_lines)
+            records = read_records(folder)
+            problems += [*self._torn_lines(torn_lines), *self._records_elsewhere(records)]
+            self._write_meta(records, torn_lines, problems)
             self._plan.on_finished(folder)
         except OSError as error:
             problems.append(f"the workers' records in {folder} could not be put together: {error.strerror}")
@@ -66,9 +69,10 @@ class Coordinator:
         if problems:
             self._environment.process_exit_code = EXIT_RECORDS_LOST
 
-    def _write_meta(self, folder: Path, torn_lines: int) -> list[str]:
-        """Returns what the counts of the records say is missing."""
-        records, reports = read_records(folder), list(self._reports.values())
+    def _write_meta(self, records: Sequence[Record], torn_lines: int, problems: Sequence[str]) -> None:
+        reports = list(self._reports.values())
+        judged = judge(records, reports, self._plan.limits)
+        validity = replace(judged, valid=judged.valid and not problems, reasons=(*problems, *judged.reasons))
         meta = {
             "started_unix_s": self.start.started_unix_ns / 1e9,
             "ended_s": max((record.end_s for record in records), default=0.0),
@@ -76,14 +80,22 @@ class Coordinator:
             "scenario": self._plan.workload.name,
             "workers": [asdict(report) for report in reports],
             "torn_lines": torn_lines,
-            "validity": asdict(judge(records, reports, self._plan.limits)),
+            "validity": asdict(validity),
             "options": dict(self._plan.options),
         }
-        (folder / META).write_bytes(orjson.dumps(meta, option=orjson.OPT_INDENT_2))
-        elsewhere = sum(report.written for report in reports) - len(records)
+        (Path(self.start.folder) / META).write_bytes(orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+
+    def _records_elsewhere(self, records: Sequence[Record]) -> list[str]:
+        elsewhere = sum(report.written for report in self._reports.values()) - len(records)
         if elsewhere <= 0:
             return []
-        return [f"{elsewhere} records are on other machines: copy their records-*.jsonl into {folder} and merge again"]
+        return [
+            f"{elsewhere} records are on other machines: copy their records-*.jsonl into {self.start.folder} and merge "
+            "again"
+        ]
+
+    def _torn_lines(self, count: int) -> list[str]:
+        return [f"lines of records-*.jsonl in {self.start.folder} that are no records: {count}"] if count else []
 
     def _missing_workers(self) -> list[str]:
         return [

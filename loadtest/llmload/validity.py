@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from loadtest.llmload.record import Record
 from loadtest.llmload.sampler import WorkerReport
 
+FEWEST_REQUESTS = 2
+"""One request that came late is a large share of a small run, and still only one event."""
+
 
 @dataclass(frozen=True)
 class Limits:
-    """Past any of these a run is INVALID."""
+    """Past any of these a run is INVALID; past those of requests, if at least two of them are concerned."""
 
     coalesced_gap_share: float = 0.005
     """Gaps between tokens that came out of the socket together. Each spoils its neighbour too: beyond this the 99th
@@ -36,10 +39,27 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Concerned:
+    """How many requests have coalesced gaps, a first token that came with the second, were sent later than allowed."""
+
+    gaps: int
+    first_tokens: int
+    sends: int
+
+    @classmethod
+    def among(cls, records: Sequence[Record], limits: Limits) -> "Concerned":
+        return cls(
+            gaps=sum(record.coalesced_gaps > 0 for record in records),
+            first_tokens=sum(record.gaps_s[:1] == (0.0,) for record in records),
+            sends=sum(lag_s > limits.send_lag_p99_s for lag_s in _send_lags_s(records)),
+        )
+
+
+@dataclass(frozen=True)
 class Validity:
     valid: bool
     reasons: tuple[str, ...]
-    """One sentence for each limit that was passed, with its remedy."""
+    """One sentence for each limit that was passed, with its remedy, and for whatever was lost."""
     measured: Measured
     limits: Limits
 
@@ -48,34 +68,37 @@ def judge(records: Sequence[Record], workers: Sequence[WorkerReport], limits: Li
     measured = Measured(
         coalesced_gap_share=_coalesced_share(records),
         coalesced_first_token_share=_coalesced_first_share(records),
-        send_lag_p99_s=_percentile([r.sent_s - r.scheduled_s for r in records if r.scheduled_s is not None], 0.99),
+        send_lag_p99_s=_percentile(_send_lags_s(records), 0.99),
         client_cpu_share=max(
             (_percentile([sample.cpu_share for sample in worker.samples], 0.95) for worker in workers), default=0.0
         ),
         clock_step_s=max((worker.clock_step_s for worker in workers), default=0.0),
     )
-    reasons = tuple(_reasons(measured, limits))
+    reasons = tuple(_reasons(measured, Concerned.among(records, limits), limits))
     return Validity(not reasons, reasons, measured, limits)
 
 
-def _reasons(measured: Measured, limits: Limits) -> list[str]:
+def _reasons(measured: Measured, concerned: Concerned, limits: Limits) -> list[str]:
     reasons = []
-    if measured.coalesced_gap_share > limits.coalesced_gap_share:
+    if measured.coalesced_gap_share > limits.coalesced_gap_share and concerned.gaps >= FEWEST_REQUESTS:
         reasons.append(
-            f"{measured.coalesced_gap_share:.1%} of the gaps between tokens are unknown, because the tokens came out "
-            f"of the socket together (limit {limits.coalesced_gap_share:.1%}). Use more workers (--processes), or "
-            "raise the limit for a server that sends several tokens at once."
+            f"{measured.coalesced_gap_share:.1%} of the gaps between tokens, in {concerned.gaps} requests, are "
+            "unknown, because the tokens came out of the socket together (limit "
+            f"{limits.coalesced_gap_share:.1%}). Use more workers (--processes), or raise the limit for a server that "
+            "sends several tokens at once."
         )
-    if measured.coalesced_first_token_share > limits.coalesced_first_token_share:
+    first_share_passed = measured.coalesced_first_token_share > limits.coalesced_first_token_share
+    if first_share_passed and concerned.first_tokens >= FEWEST_REQUESTS:
         reasons.append(
-            f"{measured.coalesced_first_token_share:.1%} of the first tokens came out of the socket together with the "
-            f"second, so that their time is unknown (limit {limits.coalesced_first_token_share:.1%}). Use more workers "
-            "(--processes)."
+            f"{measured.coalesced_first_token_share:.1%} of the first tokens ({concerned.first_tokens} of them) came "
+            "out of the socket together with the second, so that their time is unknown (limit "
+            f"{limits.coalesced_first_token_share:.1%}). Use more workers (--processes)."
         )
-    if measured.send_lag_p99_s > limits.send_lag_p99_s:
+    if measured.send_lag_p99_s > limits.send_lag_p99_s and concerned.sends >= FEWEST_REQUESTS:
         reasons.append(
             f"1 % of the requests were sent {measured.send_lag_p99_s * 1000:.1f} ms or more behind their schedule "
-            f"(limit {limits.send_lag_p99_s * 1000:.1f} ms). Use more workers (--processes), or a lower rate."
+            f"(limit {limits.send_lag_p99_s * 1000:.1f} ms, passed by {concerned.sends} requests). Use more workers "
+            "(--processes), or a lower rate."
         )
     if measured.client_cpu_share > limits.client_cpu_share:
         reasons.append(
@@ -99,6 +122,10 @@ def _coalesced_first_share(records: Sequence[Record]) -> float:
     """Tokens that came together have the same time, others never."""
     firsts = [record.gaps_s[0] for record in records if record.gaps_s]
     return firsts.count(0.0) / len(firsts) if firsts else 0.0
+
+
+def _send_lags_s(records: Sequence[Record]) -> list[float]:
+    return [record.sent_s - record.scheduled_s for record in records if record.scheduled_s is not None]
 
 
 def _percentile(values: Sequence[float], share: float) -> float:

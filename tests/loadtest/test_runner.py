@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,11 @@ def run(url: str, folder: Path, *options: str, **variables: float) -> subprocess
 def meta(folder: Path) -> Mapping[str, object]:
     parsed: Mapping[str, object] = json.loads((folder / "meta.json").read_text())
     return parsed
+
+
+def validity(folder: Path) -> Mapping[str, Any]:
+    judged: Mapping[str, Any] = meta(folder)["validity"]  # type: ignore[assignment]
+    return judged
 
 
 def p99(values: list[float]) -> float:
@@ -142,10 +148,23 @@ def test_a_killed_workers_records_stay_and_the_run_says_so(tmp_path: Path) -> No
         _, said = running.communicate(timeout=60)
     assert running.returncode == 3, said
     assert "ended without a report" in said
+    assert not validity(tmp_path)["valid"]
+    assert any("ended without a report" in reason for reason in validity(tmp_path)["reasons"])
     records = read_records(tmp_path)
     by_worker = {worker: [r for r in records if r.worker == worker] for worker in ("w0", "w1")}
     assert all(len(of_worker) > 15 for of_worker in by_worker.values())
     assert len(meta(tmp_path)["workers"]) == 1  # type: ignore[arg-type]
+
+
+def test_a_torn_line_makes_the_run_invalid(tmp_path: Path) -> None:
+    """Such as a worker leaves whose machine died while it wrote."""
+    (tmp_path / "records-w7.jsonl").write_text('{"request_id": "r')
+    with mock_server(ttft_ms=10, itl_ms=5) as url:
+        finished = run(url, tmp_path, "-t", "10s", RATE=20, REQUESTS=10)
+    assert finished.returncode == 3, finished.stderr
+    assert len(read_records(tmp_path)) == 10
+    assert not validity(tmp_path)["valid"]
+    assert "no records: 1" in validity(tmp_path)["reasons"][0]
 
 
 def test_a_disk_that_fills_ends_the_run_and_says_what_is_lost(tmp_path: Path) -> None:
@@ -172,3 +191,4 @@ def test_a_disk_that_fills_ends_the_run_and_says_what_is_lost(tmp_path: Path) ->
     assert 0.99 * limit_bytes < len(kept) <= limit_bytes
     assert kept.endswith(b"}\n")
     assert "records are lost" in finished.stderr
+    assert any("records are lost" in reason for reason in validity(folder)["reasons"])

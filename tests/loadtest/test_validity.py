@@ -35,13 +35,25 @@ def test_a_run_without_a_request_is_not_invalid_by_itself() -> None:
     assert run_of([]).valid
 
 
-@pytest.mark.parametrize(("coalesced", "valid"), [(1, True), (2, False)])
-def test_coalesced_gaps_past_their_share(coalesced: int, valid: bool) -> None:
-    records = [replace(RECORD, gaps_s=(0.1,) * 50, coalesced_gaps=0), replace(RECORD, gaps_s=(0.1,) * 50)]
-    verdict = run_of([replace(records[0], coalesced_gaps=coalesced), records[1]])
-    assert verdict.measured.coalesced_gap_share == pytest.approx(coalesced / 100)
+@pytest.mark.parametrize(("gaps", "valid"), [(100, True), (99, False)])
+def test_coalesced_gaps_past_their_share(gaps: int, valid: bool) -> None:
+    verdict = run_of([replace(RECORD, gaps_s=(0.1,) * gaps, coalesced_gaps=1)] * 2)
+    assert verdict.measured.coalesced_gap_share == pytest.approx(1 / gaps)
     assert verdict.valid is valid
-    assert valid or "came out of the socket together" in verdict.reasons[0]
+    assert valid or "in 2 requests" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("concerned", "valid"), [(1, True), (2, False)])
+def test_one_event_in_a_small_run_does_not_make_it_invalid(concerned: int, valid: bool) -> None:
+    """A single request of ten is past each share: it was late, its gaps and first token are unknown."""
+    joined = [replace(record, gaps_s=(0.0, 0.1), coalesced_gaps=2) for record in lagging(concerned, concerned, 0.5)]
+    apart = [replace(record, gaps_s=(0.1, 0.1)) for record in lagging(10 - concerned, 0, 0.5)]
+    verdict = run_of(joined + apart)
+    assert verdict.measured.coalesced_gap_share > LIMITS.coalesced_gap_share
+    assert verdict.measured.coalesced_first_token_share > LIMITS.coalesced_first_token_share
+    assert verdict.measured.send_lag_p99_s > LIMITS.send_lag_p99_s
+    assert len(verdict.reasons) == (0 if valid else 3)
+    assert all("2 requests" in reason or "2 of them" in reason for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize(("late", "valid"), [(1, True), (2, False)])
