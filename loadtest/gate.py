@@ -75,6 +75,7 @@ def _checks(summary: Summary, limits: GateLimits) -> Iterator[Check]:
         yield _share_check(
             "requests without failure", requests - summary["failures"], requests, 1 - limits.max_failure_share
         )
+        yield _cut_off_check(summary["stopped"], requests, limits.max_failure_share)
     if limits.min_goodput is not None:
         yield _share_check("goodput", summary["goodput"]["good"], requests, limits.min_goodput)
     for name in ("output_tokens_per_s", "requests_per_s"):
@@ -96,6 +97,13 @@ def _share_check(name: str, successes: int, trials: int, least: float) -> Check:
         verdict = Verdict.FAIL if high < least else Verdict.TOO_FEW_SAMPLES
     found = f"{successes} of {trials} ({low:.2%} to {high:.2%})"
     return Check(f"{name} at least {least:.2%}", found, verdict)
+
+
+def _cut_off_check(stopped: int, measured: int, most: float) -> Check:
+    """A server that hangs fails no request: it leaves them to be cut off."""
+    share = stopped / (stopped + measured) if stopped else 0.0
+    verdict = Verdict.FAIL if share > most else Verdict.PASS
+    return Check(f"requests cut off by the end at most {most:.2%}", f"{stopped} of {stopped + measured}", verdict)
 
 
 def _latency_check(summary: Summary, latency: str, name: str, limit_s: float) -> Check:

@@ -20,9 +20,10 @@ def exit_code(folder: Path, records: Sequence[Record], slo: str, *, valid: bool 
     return main(["gate", str(run), "--slo", str(folder / "slo.yaml")])
 
 
-def answers(good: int, slow: int = 0, failed: int = 0) -> list[Record]:
+def answers(good: int, slow: int = 0, failed: int = 0, stopped: int = 0) -> list[Record]:
     """Slow ones take 1.5 s to the first token; the chat scenario's limit is 1 s."""
-    kinds = [{}] * good + [{"ttft_s": 1.5}] * slow + [{"error_kind": ErrorKind.HTTP}] * failed
+    kinds = [{}] * good + [{"ttft_s": 1.5}] * slow
+    kinds += [{"error_kind": ErrorKind.HTTP}] * failed + [{"error_kind": ErrorKind.STOPPED}] * stopped
     return [record(0.01 * number, **kind) for number, kind in enumerate(kinds)]
 
 
@@ -41,6 +42,9 @@ def answers(good: int, slow: int = 0, failed: int = 0) -> list[Record]:
         (answers(990, failed=10), "max_failure_share: 0.1", PASS),
         (answers(800, failed=200), "max_failure_share: 0.1", FAIL),
         (answers(190, failed=10), "max_failure_share: 0.05", TOO_FEW),
+        (answers(198, stopped=2), "min_requests: 100", PASS),
+        (answers(197, stopped=3), "min_requests: 100", FAIL),
+        (answers(0, stopped=4), "min_requests: 100", FAIL),
         (answers(1000, slow=10), "min_goodput: 0.95", PASS),
         (answers(180, slow=20), "min_goodput: 0.95", FAIL),
         (answers(97, slow=3), "min_goodput: 0.95", TOO_FEW),
@@ -48,6 +52,13 @@ def answers(good: int, slow: int = 0, failed: int = 0) -> list[Record]:
 )
 def test_every_limit_decides(tmp_path: Path, records: list[Record], slo: str, code: int) -> None:
     assert exit_code(tmp_path, records, slo) == code
+
+
+def test_a_server_that_hangs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(tmp_path, answers(150, stopped=50), "max_failure_share: 0.1") == FAIL
+    printed = capsys.readouterr().out
+    assert "requests cut off by the end" in printed
+    assert "50 of 200" in printed
 
 
 def test_an_invalid_run_has_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
