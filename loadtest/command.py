@@ -142,6 +142,14 @@ def _saturate(options: argparse.Namespace, console: Console) -> int:
     console.print(
         f"Within the limits: [bold]{curve.knee or 'no'}[/] users{more}. Report: {options.out / 'report.html'}"
     )
+    if curve.ended_invalid:
+        users = curve.points[-1].users
+        console.print(
+            f"INVALID: with {users} users the client was the bottleneck, which ended the search; the reasons are in "
+            f"{options.out / f'users-{users}'}. Use more workers (--processes).",
+            soft_wrap=True,
+        )
+        return Verdict.INVALID.value
     return 0 if curve.knee else Verdict.FAIL.value
 
 

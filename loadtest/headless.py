@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.errors import LoadTestError
-from loadtest.summary import META, Summary, read_summary
+from loadtest.summary import Summary, is_used, read_summary
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LOG = "locust.log"
@@ -17,7 +17,7 @@ def run_locust(host: str, out: Path, flags: Sequence[str]) -> Summary:
 
     Raises LoadTestError where `out` holds an earlier run, or the run itself failed; its log is in `out`.
     """
-    if (out / META).exists():
+    if is_used(out):
         raise LoadTestError(f"{out} holds an earlier run; give another folder with --out.")
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]

@@ -42,14 +42,22 @@ class Curve:
     limit_reached: bool
     """Whether even the most users that were allowed passed, so that the knee lies further out."""
 
+    @property
+    def ended_invalid(self) -> bool:
+        """Whether the search ended because the last point says nothing about the server."""
+        return not self.points[-1].valid
+
 
 def find_knee(measure: Callable[[int], Point], search: Search) -> Curve:
-    """Measure 1, 2, 4 ... users (from `first_users`) until one fails, then between the last two."""
+    """Measure 1, 2, 4 ... users (from `first_users`) until one fails, then between the last two.
+
+    An INVALID point ends the search and counts for nothing.
+    """
     points: list[Point] = []
 
     def passes(users: int) -> bool:
         points.append(measure(users))
-        return points[-1].passed
+        return points[-1].passed and points[-1].valid
 
     passed, users = 0, search.first_users
     while passes(users):
@@ -58,7 +66,7 @@ def find_knee(measure: Callable[[int], Point], search: Search) -> Curve:
             return Curve(tuple(points), passed, True)
         users = min(2 * users, search.most_users)
     failed = users
-    while passed and failed - passed > max(1, int(passed * RESOLUTION)):
+    while points[-1].valid and passed and failed - passed > max(1, int(passed * RESOLUTION)):
         middle = (passed + failed) // 2
         if passes(middle):
             passed = middle

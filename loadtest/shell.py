@@ -20,7 +20,7 @@ from loadtest.prompts.talk import Talk
 from loadtest.scenario import Closed, Scenario
 from loadtest.scenario_files import load_scenario
 from loadtest.server_metrics import Scraper, server_info
-from loadtest.summary import META
+from loadtest.summary import is_used
 from loadtest.terminal import print_summary
 
 PLAN_MESSAGE = "loadtest-plan"
@@ -153,7 +153,7 @@ class Shell:
         """The folder given, or one named after the scenario; the time is added where a run is in it already."""
         now = time.strftime("%Y%m%d-%H%M%S")
         folder = Path(self._options.out) if self._options.out else RESULTS / f"{scenario}-{now}"
-        if (folder / META).exists():
+        if is_used(folder):
             folder = folder.with_name(f"{folder.name}-{now}")
         logger.info(f"The run's files are in {folder}.")
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,11 @@ LATENCIES = ("ttft_s", "itl_s", "tpot_s", "e2e_s")
 Summary = dict[str, Any]
 
 
+def is_used(folder: Path) -> bool:
+    """Whether a run, even one that never came to its end, left its records here."""
+    return (folder / META).exists() or any(folder.glob("records*.jsonl"))
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """What the run was: host, scenario, seed, workers, validity. Raises LoadTestError where there is no run."""
     try:

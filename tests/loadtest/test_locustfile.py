@@ -142,6 +142,14 @@ def test_a_second_run_does_not_overwrite_the_first(chat_run: Path, mock: str) ->
     assert summary_of(chat_run) == before
 
 
+def test_a_crashed_runs_records_are_not_taken_for_the_next_runs(tmp_path: Path, mock: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/records-w9.jsonl").write_text("another run's\n")
+    assert run_locust(tmp_path, mock, "-t", "1s").returncode == 0
+    assert [folder.parent.name for folder in tmp_path.glob("out*/summary.json")] != ["out"]
+    assert not (tmp_path / "out/records.jsonl").exists()
+
+
 def test_ctrl_c_keeps_what_there_is(tmp_path: Path, mock: str) -> None:
     options = ("--headless", "--host", mock, "--out", "out", "-t", "60s", "--set", "warmup_s=0", "-u", "2")
     running = subprocess.Popen(command(*options), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
