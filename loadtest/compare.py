@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.distribution import Floats
+from loadtest.distribution import Floats, wilson_interval
 from loadtest.errors import LoadTestError
 from loadtest.llmload.record import Record
 from loadtest.samples import Samples, e2e_s, token_arrivals, tpot_s, ttft_s
@@ -110,7 +110,8 @@ def compare(runs_a: Sequence[Path], runs_b: Sequence[Path], seed: int = 0) -> tu
     samples_a = [samples_of(run, meta) for run, meta in zip(runs_a, metas_a, strict=True)]
     samples_b = [samples_of(run, meta) for run, meta in zip(runs_b, metas_b, strict=True)]
     ratios = [_ratio(figure, samples_a, samples_b, np.random.default_rng(seed)) for figure in FIGURES]
-    return ratios, _doubts(dict(zip(runs_a, metas_a, strict=True)), dict(zip(runs_b, metas_b, strict=True)))
+    doubts = _doubts(dict(zip(runs_a, metas_a, strict=True)), dict(zip(runs_b, metas_b, strict=True)))
+    return ratios, doubts + _unequal_failures(samples_a, samples_b)
 
 
 def _ratio(figure: Figure, a: Sequence[Samples], b: Sequence[Samples], random: np.random.Generator) -> Ratio:
@@ -167,10 +168,25 @@ def _doubts(metas_a: Mapping[Path, Meta], metas_b: Mapping[Path, Meta]) -> list[
     asked_a = [_asked(meta) for meta in metas_a.values()]
     asked_b = [_asked(meta) for meta in metas_b.values()]
     if asked_a != asked_b:
-        doubts.append("A and B were not asked the same: scenarios or seeds differ.")
+        doubts.append("A and B were not asked the same: scenarios, seeds or users differ.")
     return doubts
 
 
-def _asked(meta: Meta) -> tuple[Any, Any]:
-    """Scenario and seed; where the scenario's file lay does not matter."""
-    return {**meta["options"]["scenario"], "folder": None}, meta["options"]["seed"]
+def _asked(meta: Meta) -> tuple[Any, Any, Any]:
+    """Scenario, seed and users; where the scenario's file lay does not matter."""
+    return {**meta["options"]["scenario"], "folder": None}, meta["options"]["seed"], meta["options"]["users"]
+
+
+def _unequal_failures(a: Sequence[Samples], b: Sequence[Samples]) -> list[str]:
+    """Times are of requests that succeeded: where one side fails more, they are of other requests."""
+    (failed_a, asked_a), (failed_b, asked_b) = _failures(a), _failures(b)
+    (low_a, high_a), (low_b, high_b) = wilson_interval(failed_a, asked_a), wilson_interval(failed_b, asked_b)
+    if high_a >= low_b and high_b >= low_a:
+        return []
+    return [f"A failed {failed_a} of {asked_a} requests and B {failed_b} of {asked_b}: the times leave these out."]
+
+
+def _failures(runs: Sequence[Samples]) -> tuple[int, int]:
+    """How many of the measured requests failed, and how many were measured."""
+    measured = sum(len(run.measured) for run in runs)
+    return measured - sum(len(run.succeeded) for run in runs), measured

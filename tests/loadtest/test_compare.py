@@ -8,7 +8,7 @@ import pytest
 from loadtest.command import main
 from loadtest.compare import Ratio, compare, runs_in
 from loadtest.errors import LoadTestError
-from loadtest.llmload.record import Record
+from loadtest.llmload.record import ErrorKind, Record
 from loadtest.mock.process import mock_server
 from loadtest.scenario_files import load_scenario
 from loadtest.summary import read_meta
@@ -90,6 +90,23 @@ def test_what_makes_runs_incomparable_is_said(tmp_path: Path) -> None:
     assert any("not asked the same" in doubt for doubt in doubts)
     longer = write_run(tmp_path / "c", noisy(1), seed=1, scenario=load_scenario("chat", ["max_tokens=9", "warmup_s=0"]))
     assert any("not asked the same" in doubt for doubt in compare([one], [longer])[1])
+
+
+def test_other_users_are_not_the_same_question(tmp_path: Path) -> None:
+    four = write_run(tmp_path / "a", noisy(1))
+    eight = write_run(tmp_path / "b", noisy(1), options={**read_meta(four)["options"], "users": 8})
+    (doubt,) = compare([four], [eight])[1]
+    assert "users differ" in doubt
+
+
+@pytest.mark.parametrize(("failures", "doubted"), [(2, False), (30, True)])
+def test_a_side_that_fails_more_is_named(tmp_path: Path, failures: int, doubted: bool) -> None:
+    """0 of 150 is at most 2.5 %; 2 of 152 may be as little as 0.4 %, 30 of 180 is at least 12 %."""
+    failed = [record(0.1 * n, error_kind=ErrorKind.HTTP) for n in range(failures)]
+    one, other = write_run(tmp_path / "a", noisy(1)), write_run(tmp_path / "b", noisy(2) + failed)
+    said = ["A failed 0 of 150 requests and B 30 of 180: the times leave these out."] if doubted else []
+    assert compare([one], [other])[1] == said
+    assert bool(compare([other], [one])[1]) is doubted
 
 
 def test_a_figure_that_a_side_lacks_is_not_measured(tmp_path: Path) -> None:
