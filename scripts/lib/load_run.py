@@ -45,6 +45,8 @@ def summary_table(figures: dict[str, Any], original_bytes: int | None, quantized
         ("Whole answer", _percentiles(figures["e2e_s"])),
         ("Weights", f"{original_bytes / 1e6:.1f} MB before, {size} after" if original_bytes else f"{size} after"),
     ]
+    if not figures["valid"]:
+        rows.append(("INVALID run", " ".join(figures["invalid_because"])))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
