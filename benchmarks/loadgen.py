@@ -26,7 +26,7 @@ from loadtest.mock.emitter import build_emitter, emitting
 STREAMS = 64
 ONSET_STREAMS = (64, 128, 256, 512, 1024)
 ONSET_ERROR_MS = 5.0
-PROCESS_STREAMS = (64, 128, 256, 512, 768, 1024)
+PROCESS_STREAMS = (64, 256, 768, 1024, 1536, 2048)
 ROOT = Path(__file__).resolve().parents[1]
 Figures = dict[str, Any]
 
