@@ -11,6 +11,7 @@ from tests.gaudi.layers import make_layer
 from tests.gaudi.oracle import pack_words, weight_in_bfloat16
 from tgi_autoround.checkpoint import NormalForm, Packing
 from tgi_autoround.checkpoint.sharding import columns
+from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels import KERNELS, select
 from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.kernels.hpu.packing import pack_nibbles
@@ -129,6 +130,37 @@ def test_preparing_leaves_the_weight_as_it_was() -> None:
     codes = weight.codes.clone()
     HpuInt8Kernel("cpu").prepare(weight, CPU, torch.bfloat16)
     assert torch.equal(weight.codes, codes)
+
+
+@pytest.mark.parametrize("dtype", BOUND, ids=str)
+@pytest.mark.parametrize("zero_point", [8, 16])
+def test_a_layer_whose_weight_the_op_computes_wrong_is_refused(
+    zero_point: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = random_weight(bits=4, sym=False, in_features=64, out_features=24, group_size=32)
+    weight.zero_points[1, 3] = zero_point
+    op = torch.ops.hpu.convert_from_uint4
+    kernel = HpuUint4Kernel("cpu")
+    monkeypatch.setattr("tgi_autoround.kernels.hpu.check._right", set())
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            torch.ops.hpu, "convert_from_uint4", lambda words, scale, zeros, out: op(words, scale, zeros, out) * 1.02
+        )
+        for _ in range(2):
+            with pytest.raises(UnsupportedError, match=r"layer .*hpu-uint4 on cpu computes other.*hpu_selftest\.py"):
+                kernel.prepare(weight, CPU, dtype)
+    kernel.prepare(weight, CPU, dtype)
+
+
+def test_layers_of_a_kind_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = random_weight(bits=4, in_features=64, out_features=24, group_size=32)
+    calls = []
+    op = torch.ops.hpu.convert_from_uint4
+    monkeypatch.setattr("tgi_autoround.kernels.hpu.check._right", set())
+    monkeypatch.setattr(torch.ops.hpu, "convert_from_uint4", lambda *given: (calls.append(given), op(*given))[1])
+    for dtype in (torch.bfloat16, torch.bfloat16, torch.float32):
+        HpuUint4Kernel("cpu").prepare(weight, CPU, dtype)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(("bits", "kernel"), [(2, "hpu-uint4"), (3, "hpu-uint4"), (4, "hpu-uint4"), (8, "hpu-int8")])

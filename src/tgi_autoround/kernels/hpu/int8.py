@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
+from tgi_autoround.kernels.hpu.check import check_once
 from tgi_autoround.kernels.hpu.matmul import multiply
 from tgi_autoround.kernels.hpu.packing import fill_up, padded_rows
 
@@ -35,6 +36,7 @@ class HpuInt8Kernel:
         """qweight: int8 [K, N], K filled up to whole groups; scales, and qzeros of asymmetric layers: dtype [G, N].
 
         Both codes and zero points are lowered by the middle of their range. bias: dtype [N], where there is one.
+        Raises UnsupportedError where the device computes another weight.
         """
         spec = weight.spec
         middle = 1 << (spec.scheme.bits - 1)
@@ -44,7 +46,9 @@ class HpuInt8Kernel:
             buffers["qzeros"] = (weight.zero_points - middle).to(dtype)
         if weight.bias is not None:
             buffers["bias"] = weight.bias.to(dtype)
-        return {name: tensor.to(device) for name, tensor in buffers.items()}
+        on_device = {name: tensor.to(device) for name, tensor in buffers.items()}
+        check_once(self.name, self.weight, on_device, weight)
+        return on_device
 
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
         """Multiply in the dtype of the scales and return x's dtype."""

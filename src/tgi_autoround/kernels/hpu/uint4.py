@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
+from tgi_autoround.kernels.hpu.check import check_once
 from tgi_autoround.kernels.hpu.matmul import multiply
 from tgi_autoround.kernels.hpu.packing import fill_up, pack_nibbles, padded_columns, padded_rows
 from tgi_autoround.kernels.hpu.runtime import why_op_is_missing
@@ -46,6 +47,7 @@ class HpuUint4Kernel:
 
         K and N are filled up to whole groups and words. qzeros is of dtype [G, N] where a zero point is 16, which
         GPTQ's packing can hold and AutoRound does not write.
+        Raises UnsupportedError where the op computes another weight.
         """
         columns = padded_columns(weight.spec)
         zero_points = fill_up(weight.zero_points.cpu(), weight.spec.num_groups, columns)
@@ -57,7 +59,9 @@ class HpuUint4Kernel:
         }
         if weight.bias is not None:
             buffers["bias"] = weight.bias.to(dtype)
-        return {name: tensor.to(device) for name, tensor in buffers.items()}
+        on_device = {name: tensor.to(device) for name, tensor in buffers.items()}
+        check_once(self.name, self.weight, on_device, weight)
+        return on_device
 
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
         """Multiply in the dtype of the scales and return x's dtype."""
