@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,8 +106,20 @@ def _attempt(check: Callable[[torch.device], Iterator[Finding]], device: torch.d
     try:
         yield from check(device)
     except Exception as error:
-        traceback.print_exc()
-        yield Finding(check.__name__.removesuffix("_findings"), FAILED, f"{type(error).__name__}: {error}")
+        yield _failure(check.__name__.removesuffix("_findings"), error)
+
+
+def _attempt_one(name: str, find: Callable[[str], Finding]) -> Finding:
+    """One finding of a check, or its exception, because the others of the check matter too."""
+    try:
+        return find(name)
+    except Exception as error:
+        return _failure(name, error)
+
+
+def _failure(name: str, error: Exception) -> Finding:
+    traceback.print_exception(error)
+    return Finding(name, FAILED, f"{type(error).__name__}: {error}")
 
 
 def ok_if(passed: bool) -> str:
@@ -147,10 +160,13 @@ def op_findings(device: torch.device) -> Iterator[Finding]:
     for size in ((8, 8, 1), (48, 40, 3), (64, 64, 64), (256, 72, 8), (4096, 1024, 32)):
         for zeros in HIGHEST_ZERO_POINT:
             for dtype in (BF16, torch.float32):
-                yield _op_finding(device, size, zeros, dtype)
+                in_features, out_features, groups = size
+                what = f"{in_features}x{out_features}, {groups} groups"
+                name = f"op {what}, zero points {zeros}, {str(dtype).removeprefix('torch.')}"
+                yield _attempt_one(name, partial(_op_finding, device, size, zeros, dtype))
 
 
-def _op_finding(device: torch.device, size: tuple[int, int, int], zeros: str, dtype: torch.dtype) -> Finding:
+def _op_finding(device: torch.device, size: tuple[int, int, int], zeros: str, dtype: torch.dtype, name: str) -> Finding:
     in_features, out_features, groups = size
     random = np.random.default_rng(0)
     codes = random.integers(0, 16, (in_features, out_features))
@@ -164,7 +180,6 @@ def _op_finding(device: torch.device, size: tuple[int, int, int], zeros: str, dt
     steps = codes - np.repeat(zero_points, rows_of_group, axis=0)
     exact = steps * np.repeat(scales.double().numpy(), rows_of_group, axis=0)
     difference = relative_difference(got, torch.from_numpy(exact).to(dtype))
-    name = f"op {in_features}x{out_features}, {groups} groups, zero points {zeros}, {str(dtype).removeprefix('torch.')}"
     sentence = f"largest relative difference {difference:.1e}" if difference else "bit for bit what the emulation gives"
     return Finding(name, ok_if(difference <= ROUNDING[dtype]), sentence, {"difference": difference})
 
@@ -187,15 +202,18 @@ def linear_findings(device: torch.device) -> Iterator[Finding]:
     for bits in range(2, 9):
         for sym in (True, False):
             weight = random_weight(bits, sym, 352, 76)
-            yield _linear_finding(f"W{bits} {'sym' if sym else 'asym'}", weight, device, BF16)
-    yield _linear_finding("W4 asym, act-order", random_weight(4, False, 256, 64, act_order=True), device, BF16)
-    yield _linear_finding("W4 asym, float32", random_weight(4, False, 256, 64), device, torch.float32)
+            name = f"linear W{bits} {'sym' if sym else 'asym'}"
+            yield _attempt_one(name, partial(_linear_finding, weight, device, BF16))
+    act_order = random_weight(4, False, 256, 64, act_order=True)
+    yield _attempt_one("linear W4 asym, act-order", partial(_linear_finding, act_order, device, BF16))
+    whole_groups = random_weight(4, False, 256, 64)
+    yield _attempt_one("linear W4 asym, float32", partial(_linear_finding, whole_groups, device, torch.float32))
 
 
-def _linear_finding(name: str, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> Finding:
+def _linear_finding(weight: NormalForm, device: torch.device, dtype: torch.dtype, name: str) -> Finding:
     x = random_input(weight.spec.in_features, 5).to(dtype)
     y = quantized_linear(weight, device, dtype)(x.to(device)).cpu()
-    return _compared(f"linear {name}", y, reference(weight)(x.float()), LINEAR_BOUND)
+    return _compared(name, y, reference(weight)(x.float()), LINEAR_BOUND)
 
 
 def random_weight(bits: int, sym: bool, in_features: int, out_features: int, *, act_order: bool = False) -> NormalForm:
@@ -327,10 +345,12 @@ def shard_findings(device: torch.device, rank: int) -> Iterator[Finding]:
     expected = reference(weight)(x)
     part = slice(rank * 704, (rank + 1) * 704)
     summed = quantized_linear(rows(weight, part.start, part.stop), device)(x[:, part].to(device, BF16)).contiguous()
+    settle(device)
     distributed.all_reduce(summed)
     yield _compared("two cards, split by inputs", summed.cpu(), expected, LINEAR_BOUND)
     own = quantized_linear(columns(weight, rank * 48, (rank + 1) * 48), device)(x.to(device, BF16)).contiguous()
     gathered = [torch.empty_like(own) for _ in range(RANKS)]
+    settle(device)
     distributed.all_gather(gathered, own)
     yield _compared("two cards, split by outputs", torch.cat(gathered, dim=1).cpu(), expected, LINEAR_BOUND)
     distributed.destroy_process_group()
