@@ -1,11 +1,15 @@
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.decoder import decode_layer
 from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme, packing
 from tgi_autoround.checkpoint.normal_form import unpack
 from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels import KERNELS, Kernel, ReferenceKernel, select
+from tgi_autoround.kernels.dequantized import DequantizedKernel
 from tgi_autoround.linear import QLinear
 
 CPU = torch.device("cpu")
@@ -104,6 +108,23 @@ def test_the_first_kernel_that_takes_a_layer_is_selected() -> None:
 def test_a_group_size_that_does_not_divide_falls_to_the_dequantized_kernel() -> None:
     weight = make_layer(4, True, Packing.GPTQ, (352, 64, 128), bias=False)
     assert select(weight.spec, CPU, torch.float32).name == "dequantized"
+
+
+def test_a_dequantized_weight_goes_to_its_device_once_as_a_whole() -> None:
+    """Each part of it written on a Gaudi in lazy mode would stay pending."""
+    results_on_device = []
+
+    class Recorded(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.device.type == "meta":
+                results_on_device.append(function)
+            return result
+
+    weight = make_layer(4, True, Packing.GPTQ, (256, 96, 32), bias=False)
+    with Recorded():
+        DequantizedKernel().prepare(weight, torch.device("meta"), torch.bfloat16)
+    assert results_on_device == [torch.ops.aten._to_copy.default]
 
 
 def test_a_layer_that_no_kernel_takes_is_refused_with_every_reason() -> None:

@@ -29,12 +29,12 @@ class DequantizedKernel:
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """weight [N, K] and bias [N], in the compute dtype."""
         spec = weight.spec
-        dequantized = torch.empty(spec.out_features, spec.in_features, device=device, dtype=dtype)
+        dequantized = torch.empty(spec.out_features, spec.in_features, device=weight.codes.device, dtype=dtype)
         step = max(1, _WEIGHTS_AT_A_TIME // spec.in_features)
         for start in range(0, spec.out_features, step):
             part = columns(weight, start, min(start + step, spec.out_features))
             dequantized[start : start + step] = part.dequantize()
-        buffers = {"weight": dequantized}
+        buffers = {"weight": dequantized.to(device)}
         if weight.bias is not None:
             buffers["bias"] = weight.bias.to(device, dtype)
         return buffers
