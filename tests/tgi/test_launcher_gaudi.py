@@ -123,6 +123,23 @@ def test_float16_by_variable_is_refused(machine: Machine, models: dict[str, Path
     assert (run.exit_code, run.arguments) == (2, None)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("deepseek_v2", "reads a floating-point kv_b_proj"),
+        ("llama4", "reads its fused experts in floating point"),
+        ("gpt2", "TGI transposes its weights"),
+    ],
+)
+def test_an_architecture_whose_code_for_gaudi_cannot_take_packed_weights_is_refused(
+    model_type: str, reason: str, machine: Machine
+) -> None:
+    run = machine.run("--model-id", machine.model(model_type, AUTO_ROUND, model_type=model_type), **IMAGE)
+    assert (run.exit_code, run.arguments) == (1, None)
+    assert f"model_type {model_type}: not served quantized by TGI" in run.stderr
+    assert reason in run.stderr
+
+
 @pytest.mark.parametrize(("devices", "cards"), [("3", 1), ("none", 0)])
 def test_sharding_over_too_few_cards_is_refused_with_their_number(
     devices: str, cards: int, machine: Machine, models: dict[str, Path]

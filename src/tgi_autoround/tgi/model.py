@@ -24,6 +24,13 @@ UNSERVED_TYPES: Mapping[str, str] = {
 }
 """Architectures whose TGI code would read packed integers wrong, or not at all (3.3.7)."""
 
+UNSERVED_TYPES_ON_GAUDI: Mapping[str, str] = {
+    **UNSERVED_TYPES,
+    "deepseek_v2": "TGI's code for Gaudi reads a floating-point kv_b_proj (flash_deepseek_v2_modeling.py:262)",
+    "llama4": "TGI's code for Gaudi reads its fused experts in floating point (flash_llama4_modeling.py:118)",
+}
+"""The same for TGI's tree for Gaudi, backends/gaudi/server (3.3.7)."""
+
 UNCAPTURABLE_TYPES = frozenset({"qwen3_moe"})
 """Architectures on transformers' code whose experts are chosen by data on the host, which no CUDA graph can hold."""
 
@@ -49,10 +56,10 @@ def is_chosen(quantize: str | None, config: Mapping[str, Any]) -> bool:
     return True
 
 
-def check_served(config: Mapping[str, Any]) -> None:
+def check_served(config: Mapping[str, Any], unserved_types: Mapping[str, str] = UNSERVED_TYPES) -> None:
     """Raise UnsupportedError where TGI's own code for the architecture cannot take packed weights."""
     model_type = config.get("model_type")
-    reason = UNSERVED_TYPES.get(str(model_type))
+    reason = unserved_types.get(str(model_type))
     if model_type == "phi" and config.get("num_key_value_heads") not in (None, config.get("num_attention_heads")):
         reason = "TGI's code for its grouped-query attention reads a floating-point weight"
     if reason is not None:

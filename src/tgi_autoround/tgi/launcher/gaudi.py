@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tgi_autoround.errors import ConfigError
+from tgi_autoround.tgi import model
 from tgi_autoround.tgi.launcher import command, gpus
 from tgi_autoround.tgi.launcher.command_line import CommandLine
 from tgi_autoround.tgi.launcher.plan import plan
@@ -27,7 +28,7 @@ LEAST_SHARDS = 2
 
 def main() -> None:
     """Run the stock launcher, as `command.main` does, with the settings below for AutoRound models."""
-    command.main(functools.partial(plan, settings_of_machine=settings))
+    command.main(functools.partial(plan, settings_of_machine=settings, unserved_types=model.UNSERVED_TYPES_ON_GAUDI))
 
 
 def settings(line: CommandLine) -> dict[str, str]:

@@ -30,10 +30,12 @@ def plan(
     arguments: list[str],
     environment: Mapping[str, str],
     settings_of_machine: Callable[[CommandLine], dict[str, str]] = lambda _: {},
+    unserved_types: Mapping[str, str] = model.UNSERVED_TYPES,
 ) -> Plan:
     """Return what to start the launcher with: exactly what was given, unless AutoRound is asked for or found.
 
-    `settings_of_machine` gives variables that servers of AutoRound models need on one kind of machine only.
+    `settings_of_machine` gives variables that servers of AutoRound models need on one kind of machine only;
+    `unserved_types` says why the server there cannot take certain architectures.
 
     Raises ConfigError for options that contradict each other or the model, CheckpointError and UnsupportedError for a
     model that cannot be read or served.
@@ -42,7 +44,7 @@ def plan(
     forced = line.asks_for_auto_round
     if not forced and (line.asks_for_information or not _is_auto_round_model(line)):
         return Plan(arguments, dict(environment), {})
-    added = {} if line.asks_for_information else settings_of_machine(line) | _settings(line)
+    added = {} if line.asks_for_information else settings_of_machine(line) | _settings(line, unserved_types)
     if not forced:
         return Plan(arguments, {**line.environment, **added}, added)
     kept = {name: value for name, value in line.environment.items() if name not in QUANTIZE_VARIABLES}
@@ -66,12 +68,12 @@ def _is_auto_round_model(line: CommandLine) -> bool:
         return False
 
 
-def _settings(line: CommandLine) -> dict[str, str]:
+def _settings(line: CommandLine, unserved_types: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that shards, router and launcher need to serve this AutoRound model."""
     directory = find_small_files(line, _model_id(line), [CONFIG_FILE, *TOKENIZER_FILES])
     config = read_config(directory)
     model.is_chosen(QUANTIZE_CHOICE if line.asks_for_auto_round else line.value(QUANTIZE), config)
-    model.check_served(config)
+    model.check_served(config, unserved_types)
     view = readable_by_transformers_4(directory)
     settings = {FORCE_VARIABLE: "1"} if line.asks_for_auto_round else {}
     settings |= settings_of_router(line, directory, view)
