@@ -10,7 +10,7 @@ def port() -> str:
     """As the container's command line says, else the variable."""
     arguments = Path("/proc/1/cmdline").read_text(encoding="utf-8").split("\0")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--port", default=os.environ["PORT"])
+    parser.add_argument("-p", "--port", default=os.environ["PORT"])
     # `docker run --init` puts a "--" before the command, behind which argparse would see no options.
     known, _ = parser.parse_known_args([argument for argument in arguments if argument != "--"])
     return str(known.port)
