@@ -69,6 +69,23 @@ def test_files_of_newer_releases_are_handed_over_as_a_view_and_their_tensors_by_
     assert isinstance(json.loads(Path(view, "tokenizer.json").read_text())["model"]["merges"][0], str)
 
 
+@pytest.mark.parametrize(
+    ("given", "token"),
+    [
+        ({"HF_TOKEN": "a"}, "a"),
+        ({"HF_TOKEN": "a", "HUGGING_FACE_HUB_TOKEN": ""}, "a"),
+        ({"HF_TOKEN": "a", "HUGGING_FACE_HUB_TOKEN": "b"}, "b"),
+        ({"HF_TOKEN": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_router_gets_the_token_by_the_only_name_that_it_reads(
+    given: dict[str, str], token: str | None, tmp_path: Path
+) -> None:
+    folder = model(tmp_path / "m", quantization_config=AUTO_ROUND)
+    assert plan(["--model-id", str(folder)], given).environment.get("HUGGING_FACE_HUB_TOKEN") == token
+
+
 def test_asking_for_it_with_a_plain_model_says_how_to_quantize(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not quantized; make it so"):
         plan(["--model-id", str(model(tmp_path / "m")), "--quantize", "auto-round"], {})

@@ -19,6 +19,8 @@ from tgi_autoround.tgi.legacy.environment import TENSORS_VARIABLE
 from tgi_autoround.tgi.legacy.view import readable_by_transformers_4_43
 
 MODEL_ID, REVISION = "--model-id", "--revision"
+TOKEN, TOKEN_OF_ROUTER = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
+"""The router reads the second one alone (router/src/main.rs, 2.0.5)."""
 
 
 def plan(arguments: list[str], environment: Mapping[str, str]) -> Plan:
@@ -36,7 +38,12 @@ def plan(arguments: list[str], environment: Mapping[str, str]) -> Plan:
     if not model.is_chosen(QUANTIZE_CHOICE if forced else line.value(QUANTIZE), config):
         return Plan(arguments, dict(environment), {})
     directory = find_small_files(line, model_id, list(model.FILES))
-    return _plan_with(line, directory, {FORCE_VARIABLE: "1"} if forced else {})
+    return _plan_with(line, directory, ({FORCE_VARIABLE: "1"} if forced else {}) | _token_of_router(environment))
+
+
+def _token_of_router(environment: Mapping[str, str]) -> dict[str, str]:
+    token = environment.get(TOKEN)
+    return {TOKEN_OF_ROUTER: token} if token and not environment.get(TOKEN_OF_ROUTER) else {}
 
 
 def _config(line: CommandLine, model_id: str, forced: bool) -> Mapping[str, Any]:
