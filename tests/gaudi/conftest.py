@@ -1,5 +1,3 @@
-"""Gaudi's op, emulated: no test here says anything of a card's speed or rounding."""
+"""Gaudi's op is emulated for every test here."""
 
-import hpu_emulation
-
-hpu_emulation.register()
+from tests.gaudi import emulated_op  # noqa: F401 - registers it

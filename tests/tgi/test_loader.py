@@ -14,9 +14,11 @@ from tests.checkpoint import drafts
 from tests.coverage import build
 from tests.coverage.cases import CASES
 from tests.decoder import decode_checkpoint
+from tests.gaudi import emulated_op  # noqa: F401 - registers it
 from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.composite import CompositeQLinear
 from tgi_autoround.errors import CheckpointError, UnsupportedError
+from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.linear import QLinear
 from tgi_autoround.tgi.loader import AutoRoundWeightsLoader, is_quantized
 from tgi_autoround.tgi.log import tell_once
@@ -28,6 +30,14 @@ ODD_GROUPS = "352 inputs in groups of 128, auto_round W4 sym"
 ATTENTION, MLP = "model.layers.0.self_attn", "model.layers.0.mlp"
 QKV = [f"{ATTENTION}.{name}_proj" for name in "qkv"]
 BOUND = 1e-5
+
+
+@pytest.fixture(params=["cpu", "gaudi"])
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whose kernels make linears: Gaudi's run on its emulated op."""
+    if request.param == "gaudi":
+        monkeypatch.setattr("tgi_autoround.tgi.weight.KERNELS", (HpuUint4Kernel("cpu"), HpuInt8Kernel("cpu")))
+    return request.param
 
 
 @functools.cache
@@ -70,7 +80,9 @@ def assert_close(output: torch.Tensor, expected: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("case", [W4, MIXED, BIASED])
-def test_q_k_and_v_fused_over_all_ranks_compute_each_layer_whatever_its_width(case: str, ranks: int) -> None:
+def test_q_k_and_v_fused_over_all_ranks_compute_each_layer_whatever_its_width(
+    case: str, ranks: int, machine: str
+) -> None:
     x = inputs(256)
     outputs = [w.get_multi_weights_col(QKV, dim=0).get_linear(bias=None)(x) for w in every_rank(case, ranks)]
     for number, layer in enumerate(QKV):
@@ -82,6 +94,15 @@ def test_q_k_and_v_fused_over_all_ranks_compute_each_layer_whatever_its_width(ca
         assert_close(torch.cat([output[:, start : start + size] for output in outputs], -1), expected)
 
 
+@pytest.mark.parametrize("case", [W4, MIXED])
+def test_layers_that_are_not_split_are_whole_on_every_rank_whatever_their_widths(case: str) -> None:
+    layers = [f"{MLP}.up_proj", *QKV]
+    x = inputs(256)
+    expected = torch.cat([x.double() @ dense(case, layer).t() for layer in layers], -1)
+    for w in every_rank(case, 2):
+        assert_close(w.get_multi_weights(layers, dim=0).get_linear(bias=None)(x), expected)
+
+
 def test_equal_layers_are_fused_into_one_and_different_ones_kept_apart() -> None:
     assert isinstance(weights_of(folder_of(W4)).get_multi_weights_col(QKV, dim=0).get_linear(None), QLinear)
     mixed = weights_of(folder_of(MIXED)).get_multi_weights_col(QKV, dim=0).get_linear(None)
@@ -91,7 +112,9 @@ def test_equal_layers_are_fused_into_one_and_different_ones_kept_apart() -> None
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("case", [W4, ODD_GROUPS, BIASED])
-def test_ranks_that_share_the_inputs_add_up_to_the_layer_also_where_they_cut_groups(case: str, ranks: int) -> None:
+def test_ranks_that_share_the_inputs_add_up_to_the_layer_also_where_they_cut_groups(
+    case: str, ranks: int, machine: str
+) -> None:
     layer = f"{MLP}.down_proj"
     expected_weight = dense(case, layer)
     x = inputs(expected_weight.shape[1])

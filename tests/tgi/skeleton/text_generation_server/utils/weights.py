@@ -122,5 +122,8 @@ class Weights:
     def get_multi_weights_col(self, prefixes, dim):
         return self.weights_loader.get_multi_weights_col(self, prefixes, dim)
 
+    def get_multi_weights(self, prefixes, dim):
+        return self.weights_loader.get_multi_weights(self, prefixes, dim)
+
     def get_weights_row(self, prefix):
         return self.weights_loader.get_weights_row(self, prefix)
