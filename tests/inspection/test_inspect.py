@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tests.checkpoint.drafts import GROUP_SIZE, LAYER, both, part, quantization, sharded, sound_files, write_files
 from tests.conftest import Quantized
+from tests.gaudi import emulated_op  # noqa: F401 - registers it
 from tgi_autoround.checkpoint import open_checkpoint
 from tgi_autoround.cli import app
 from tgi_autoround.errors import ConfigError
