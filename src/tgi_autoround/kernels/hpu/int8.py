@@ -5,24 +5,17 @@ from collections.abc import Mapping
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
-from tgi_autoround.kernels.hpu.check import check_once
-from tgi_autoround.kernels.hpu.matmul import multiply
+from tgi_autoround.kernels.hpu.kernel import HpuKernel
 from tgi_autoround.kernels.hpu.packing import fill_up, padded_rows
 
 
-class HpuInt8Kernel:
+class HpuInt8Kernel(HpuKernel):
     """Codes are held around zero, where bfloat16 has every difference of a code and a zero point exactly."""
 
     name = "hpu-int8"
-    exact = True
 
-    def __init__(self, device_type: str = "hpu") -> None:
-        self._device_type = device_type
-
-    def supports(self, spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> str | None:
-        """Takes layers of 5 to 8 bits, of every shape and group size."""
-        if device.type != self._device_type:
-            return f"it runs on {self._device_type}, not on {device.type}"
+    def reason_against(self, spec: LayerSpec, dtype: torch.dtype) -> str | None:
+        """Takes 5 to 8 bits."""
         if spec.scheme.bits <= 4:
             return f"codes of {spec.scheme.bits} bits take half the memory in hpu-uint4"
         return None
@@ -32,11 +25,10 @@ class HpuInt8Kernel:
         per_group = dtype.itemsize if spec.scheme.sym else 2 * dtype.itemsize
         return (padded_rows(spec) + per_group * spec.num_groups) * spec.out_features
 
-    def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    def pack(self, weight: NormalForm, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """qweight: int8 [K, N], K filled up to whole groups; scales, and qzeros of asymmetric layers: dtype [G, N].
 
-        Both codes and zero points are lowered by the middle of their range. bias: dtype [N], where there is one.
-        Raises UnsupportedError where the device computes another weight.
+        Both codes and zero points are lowered by the middle of their range.
         """
         spec = weight.spec
         middle = 1 << (spec.scheme.bits - 1)
@@ -44,15 +36,7 @@ class HpuInt8Kernel:
         buffers = {"qweight": fill_up(codes, padded_rows(spec), spec.out_features), "scales": weight.scales.to(dtype)}
         if not spec.scheme.sym:
             buffers["qzeros"] = (weight.zero_points - middle).to(dtype)
-        if weight.bias is not None:
-            buffers["bias"] = weight.bias.to(dtype)
-        on_device = {name: tensor.to(device) for name, tensor in buffers.items()}
-        check_once(self.name, self.weight, on_device, weight)
-        return on_device
-
-    def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
-        """Multiply in the dtype of the scales and return x's dtype."""
-        return multiply(x, self.weight(buffers, spec), buffers.get("bias"))
+        return buffers
 
     def weight(self, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
         """Return the dequantized weight: [in_features, out_features] in the dtype of the scales."""
