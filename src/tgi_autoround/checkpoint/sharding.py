@@ -4,7 +4,7 @@ Every function returns what dequantizes to the same slice, bit for bit, of what 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,8 @@ import torch
 from tgi_autoround.checkpoint.normal_form import NormalForm
 from tgi_autoround.checkpoint.spec import LayerSpec
 from tgi_autoround.errors import UnsupportedError
+
+_WEIGHTS_IN_PART = 2**21
 
 
 def columns(weight: NormalForm, start: int, stop: int) -> NormalForm:
@@ -25,6 +27,14 @@ def columns(weight: NormalForm, start: int, stop: int) -> NormalForm:
         scales=weight.scales[:, start:stop].contiguous(),
         bias=weight.bias[start:stop].contiguous() if weight.bias is not None else None,
     )
+
+
+def in_column_parts(weight: NormalForm) -> Iterator[tuple[slice, NormalForm]]:
+    """Yield the weight in parts of its output features, so small that float32 copies of one stay small beside it."""
+    step = max(1, _WEIGHTS_IN_PART // weight.spec.in_features)
+    for start in range(0, weight.spec.out_features, step):
+        part = slice(start, min(start + step, weight.spec.out_features))
+        yield part, columns(weight, part.start, part.stop)
 
 
 def rows(weight: NormalForm, start: int, stop: int) -> NormalForm:

@@ -6,10 +6,7 @@ import torch
 from torch.nn import functional
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
-from tgi_autoround.checkpoint.sharding import columns
-
-_WEIGHTS_AT_A_TIME = 2**21
-"""Dequantizing in parts keeps float32 intermediates small beside the layer."""
+from tgi_autoround.checkpoint.sharding import in_column_parts
 
 
 class DequantizedKernel:
@@ -30,10 +27,8 @@ class DequantizedKernel:
         """weight [N, K] and bias [N], in the compute dtype."""
         spec = weight.spec
         dequantized = torch.empty(spec.out_features, spec.in_features, device=weight.codes.device, dtype=dtype)
-        step = max(1, _WEIGHTS_AT_A_TIME // spec.in_features)
-        for start in range(0, spec.out_features, step):
-            part = columns(weight, start, min(start + step, spec.out_features))
-            dequantized[start : start + step] = part.dequantize()
+        for part, columns in in_column_parts(weight):
+            dequantized[part] = columns.dequantize()
         buffers = {"weight": dequantized.to(device)}
         if weight.bias is not None:
             buffers["bias"] = weight.bias.to(device, dtype)

@@ -23,7 +23,6 @@ DEFAULT_DTYPES = {
     "mixtral": torch.float16,
     "phimoe": torch.float16,
     "deepseek_v2": torch.bfloat16,
-    "deepseek_v3": torch.bfloat16,
 }
 """Architectures whose experts TGI fuses where it can, and what it runs them in: models/__init__.py, 3.3.7."""
 

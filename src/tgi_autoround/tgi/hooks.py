@@ -8,7 +8,7 @@
 | is_quantized_head, load_head | layers/tensor_parallel.py `TensorParallelHead.load`, for auto-round |
 | auto_model_class | models/transformers_flash_causal_lm.py, in place of AutoModelForCausalLM |
 | refuse_transformers | wherever else TGI lets transformers load a model, which would leave weights random |
-| refuse_float32 | models/__init__.py `get_model` of the Gaudi server, after resolve_model |
+| refuse_float32 | models/flash_causal_lm.py `FlashCausalLM.__init__` of the Gaudi server, before anything else |
 
 Nothing heavy is imported before it is needed: TGI's command line imports this module too.
 """

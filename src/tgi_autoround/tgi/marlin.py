@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
-from tgi_autoround.checkpoint.sharding import columns
+from tgi_autoround.checkpoint.sharding import in_column_parts
 from tgi_autoround.errors import UnsupportedError
 
 SWITCH = "TGI_AUTOROUND_MARLIN"
@@ -28,7 +28,6 @@ ROWS_CHECKED = (1, 17, 128)
 BOUND = 0.01
 """Relative error: bfloat16 arithmetic stays below 0.004, and weights out of their place are above 1."""
 
-_COLUMNS_AT_A_TIME = 4096
 _checked: set[tuple[object, ...]] = set()
 
 
@@ -183,13 +182,11 @@ def _gptq_words(codes: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _relative_error(y: torch.Tensor, x: torch.Tensor, weight: NormalForm) -> float:
-    """Return the error against float32 over the dequantized weights, some columns at a time to save memory."""
+    """Return the error against float32 over the dequantized weights."""
     error, norm = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-    for start in range(0, weight.spec.out_features, _COLUMNS_AT_A_TIME):
-        stop = min(start + _COLUMNS_AT_A_TIME, weight.spec.out_features)
-        part = columns(weight, start, stop)
-        bias = part.bias.to(x.device).float() if part.bias is not None else None
-        expected = torch.nn.functional.linear(x.float(), part.dequantize().to(x.device), bias)
-        error += (y[:, start:stop].float() - expected).square().sum()
+    for part, columns in in_column_parts(weight):
+        bias = columns.bias.to(x.device).float() if columns.bias is not None else None
+        expected = torch.nn.functional.linear(x.float(), columns.dequantize().to(x.device), bias)
+        error += (y[:, part].float() - expected).square().sum()
         norm += expected.square().sum()
     return 0.0 if error == 0 else float((error / norm).sqrt())

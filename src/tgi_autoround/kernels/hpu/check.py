@@ -6,11 +6,8 @@ from dataclasses import replace
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
-from tgi_autoround.checkpoint.sharding import columns
+from tgi_autoround.checkpoint.sharding import in_column_parts
 from tgi_autoround.errors import UnsupportedError
-
-_WEIGHTS_AT_A_TIME = 2**21
-"""Comparing in parts keeps float32 intermediates small beside the layer."""
 
 _right: set[Hashable] = set()
 
@@ -39,13 +36,10 @@ def check_once(kernel: str, dequantize: Dequantize, buffers: Mapping[str, torch.
 
 def _agree(got: torch.Tensor, weight: NormalForm) -> bool:
     bound = 2 * torch.finfo(got.dtype).eps
-    step = max(1, _WEIGHTS_AT_A_TIME // weight.spec.in_features)
-    for start in range(0, weight.spec.out_features, step):
-        stop = min(start + step, weight.spec.out_features)
-        expected = columns(weight, start, stop).dequantize().t()
-        if not torch.allclose(got[:, start:stop].float(), expected, rtol=bound, atol=0):
-            return False
-    return True
+    return all(
+        torch.allclose(got[:, part].float(), columns.dequantize().t(), rtol=bound, atol=0)
+        for part, columns in in_column_parts(weight)
+    )
 
 
 def _on_host(weight: NormalForm) -> NormalForm:

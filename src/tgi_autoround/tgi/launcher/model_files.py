@@ -1,9 +1,9 @@
 """The small files of the model that the launcher is to serve: in its directory, or from the hub."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tgi_autoround.checkpoint.json_files import read_object
 from tgi_autoround.errors import CheckpointError
 from tgi_autoround.tgi.launcher.command_line import CommandLine
 
@@ -44,16 +44,7 @@ def find_small_files(line: CommandLine, model_id: str, names: list[str]) -> Path
 
 def read_config(directory: Path) -> dict[str, Any]:
     """Return config.json's object. Raises CheckpointError where there is none."""
-    path = directory / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}; is this a model directory?") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}; download or write the file again") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} must hold a JSON object")
-    return config
+    return read_object(directory / CONFIG_FILE)
 
 
 def _first_line(error: Exception) -> str:
