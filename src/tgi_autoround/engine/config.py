@@ -24,6 +24,14 @@ _COUNTS = (
 
 
 @dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """An adapter that requests name by `id`, and the directory that holds it in peft's layout."""
+
+    id: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class EngineConfig:
     """What the user chose; None leaves the choice to the engine."""
 
@@ -37,8 +45,16 @@ class EngineConfig:
     max_batch_total_tokens: int | None = None
     max_batch_size: int | None = None
     kv_cache_bytes: int | None = None
+    max_waiting_tokens: int | None = None
+    waiting_served_ratio: float | None = None
+    prefix_caching: bool = True
     trust_remote_code: bool = False
     threads: int | None = None
+    cuda_graphs: tuple[int, ...] | None = None
+    """Batch sizes whose decode step is captured; () captures none, None leaves the choice to the engine."""
+    lm_head_bits: Literal[4, 8] | None = None
+    """Bits that the output projection is rounded to; None keeps it as it is stored."""
+    lora_adapters: tuple[LoraAdapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
