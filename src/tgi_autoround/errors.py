@@ -23,3 +23,7 @@ class QuantizeError(TgiAutoRoundError):
 
 class EngineError(TgiAutoRoundError):
     """The engine cannot take or finish a request."""
+
+
+class GrammarError(EngineError):
+    """A grammar is malformed, or asks for what cannot be enforced."""

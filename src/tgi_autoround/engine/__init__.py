@@ -7,11 +7,14 @@ from tgi_autoround.engine.request import (
     Failure,
     Finish,
     FinishReason,
+    Grammar,
     OnEvent,
     Output,
+    PrefillToken,
     Request,
     SamplingParams,
     Token,
+    Watermark,
 )
 
 __all__ = [
@@ -21,11 +24,14 @@ __all__ = [
     "Failure",
     "Finish",
     "FinishReason",
+    "Grammar",
     "Observer",
     "OnEvent",
     "Output",
+    "PrefillToken",
     "Request",
     "SamplingParams",
     "Token",
+    "Watermark",
     "build_engine",
 ]

@@ -8,6 +8,7 @@ import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 class FinishReason(str, enum.Enum):
@@ -16,6 +17,25 @@ class FinishReason(str, enum.Enum):
     LENGTH = "length"
     EOS_TOKEN = "eos_token"
     STOP_SEQUENCE = "stop_sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Favour a secret `gamma` share of the vocabulary by `delta` logits, so that a detector can tell the text."""
+
+    gamma: float = 0.5
+    delta: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What the generated text has to be: a match of a regular expression, or a document of a JSON schema.
+
+    `Engine.grammars.compile` takes it before a request with it is submitted.
+    """
+
+    kind: Literal["json", "regex"]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,10 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
+    top_n_tokens: int = 0
+    """How many of the likeliest tokens to report with each chosen one; ties with the last of them come too."""
+    watermark: Watermark | None = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +66,17 @@ class Token:
     text: str
     logprob: float
     special: bool
+    top_tokens: tuple["Token", ...] = ()
+    """The likeliest tokens of this step, best first, where `top_n_tokens` asked for them; theirs are empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillToken:
+    """One token of the prompt; `logprob` is natural, and None for the first, which nothing precedes."""
+
+    id: int
+    text: str
+    logprob: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +88,8 @@ class Finish:
     generated_tokens: int
     queue_s: float
     inference_s: float
+    prefill: tuple[PrefillToken, ...] = ()
+    """The prompt's tokens, where `prefill_logprobs` asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +117,9 @@ class Request:
     prompt_ids: list[int]
     params: SamplingParams
     cancelled: bool = False
+    prefill_logprobs: bool = False
+    adapter: str | None = None
+    """The id of a LoRA adapter of `Engine.adapters`; None is the model as it is."""
     queued_at: float = field(default_factory=time.perf_counter)
     started_at: float = 0.0
     """Set by the scheduler at admission (seconds of `time.perf_counter`, like `queued_at`)."""

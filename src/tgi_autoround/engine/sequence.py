@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from tgi_autoround.engine.detokenizer import Detokenizer
 from tgi_autoround.engine.request import Finish, FinishReason, OnEvent, Output, Request, Token
 from tgi_autoround.engine.sampling import Sampler
+from tgi_autoround.errors import EngineError
 
 STOP_WINDOW_CHARACTERS = 300
 
@@ -28,7 +29,8 @@ class Sequence:
 
     @classmethod
     def of(cls, request: Request, on_event: OnEvent, tokenizer: PreTrainedTokenizerBase) -> "Sequence":
-        """Return the sequence of a new request."""
+        """Return the sequence of a new request. Raises EngineError where it asks for what is not served yet."""
+        _check_is_served(request)
         prompt = list(request.prompt_ids)
         return cls(request, on_event, Sampler(request.params), Detokenizer(tokenizer, prompt), prompt)
 
@@ -76,3 +78,17 @@ class Sequence:
             queue_s=request.started_at - request.queued_at,
             inference_s=time.perf_counter() - request.started_at,
         )
+
+
+def _check_is_served(request: Request) -> None:
+    params = request.params
+    asked = {
+        "top_n_tokens": params.top_n_tokens,
+        "watermark": params.watermark,
+        "grammar": params.grammar,
+        "prefill_logprobs": request.prefill_logprobs,
+        "adapter": request.adapter,
+    }
+    for name, value in asked.items():
+        if value:
+            raise EngineError(f"{name} is not served yet; leave it out")
