@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from tests.models import make_tokenizer
 from tgi_autoround.engine import Engine, EngineConfig, build_engine
-from tgi_autoround.engine.attention import check_every_layer_attended
+from tgi_autoround.engine.families import check_every_layer_attended
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.errors import UnsupportedError
 

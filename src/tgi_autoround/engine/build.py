@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
-from tgi_autoround.engine import attention
+from tgi_autoround.engine import families
 from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
 from tgi_autoround.engine.engine import Engine
 from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
@@ -44,7 +44,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         trust_remote_code=config.trust_remote_code,
     )
     _check_rope(model.config)
-    attention.install(model)
+    families.install(model)
     per_token = bytes_per_token(model.config, dtype)
     limits = resolve_limits(config, position_count(model.config), per_token, available_bytes(device))
     cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, dtype, device)

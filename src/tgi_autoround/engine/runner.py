@@ -4,14 +4,15 @@ from typing import Any
 
 import torch
 
-from tgi_autoround.engine.attention import PromptChunk, StepLayout, check_every_layer_attended
+from tgi_autoround.engine.attention import PromptChunk, StepLayout
+from tgi_autoround.engine.families import check_every_layer_attended
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.engine.scheduler import Plan
 from tgi_autoround.engine.sequence import Sequence
 
 
 class ModelRunner:
-    """A transformers model whose attention has been replaced by `attention.attend`, and the cache it reads."""
+    """A transformers model whose attention has been replaced by `attention.attend_step`, and the cache it reads."""
 
     def __init__(self, model: Any, cache: KVCache) -> None:
         self._model = model
