@@ -11,8 +11,7 @@ import contextlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,9 +19,10 @@ from torch import nn
 
 from tgi_autoround.allocator import returning_large_blocks
 from tgi_autoround.checkpoint import Checkpoint, LayerSpec
+from tgi_autoround.composite import FusedLinear, grouped, side_by_side
 from tgi_autoround.errors import CheckpointError, UnsupportedError
 from tgi_autoround.experts import separate_experts
-from tgi_autoround.kernels import KERNELS, Kernel, select
+from tgi_autoround.kernels import KERNELS, Kernel
 from tgi_autoround.linear import QLinear
 from tgi_autoround.names import TensorNames
 
@@ -44,20 +44,27 @@ def build_model(
     kernels: tuple[Kernel, ...] = KERNELS,
     trust_remote_code: bool = False,
     config: "PretrainedConfig | None" = None,
+    fuse: Callable[["PreTrainedModel"], Iterable[FusedLinear]] = lambda _model: (),
 ) -> "PreTrainedModel":
     """Return the checkpoint's causal language model, ready to run on `device` with activations of `dtype`.
 
     Each layer runs on the first of `kernels` that takes it; `exact` keeps to those that round no activations. `config`
-    stands in for the checkpoint's own where this transformers does not read the file as it was meant.
+    stands in for the checkpoint's own where this transformers does not read the file as it was meant. What `fuse` names
+    of the model, which has no weights yet, is loaded as one layer where all its parts are quantized; the parts are gone
+    then, so the caller brings a forward of its own.
     Raises CheckpointError where the tensors do not fit the architecture, UnsupportedError where no kernel takes a
     layer.
     """
     model = _model_on_meta(checkpoint, config, dtype, trust_remote_code=trust_remote_code)
     names = TensorNames(model)
     separate_experts(model, map(names.in_model, checkpoint.file_of))
-    choose = partial(select, device=device, dtype=dtype, exact=exact, kernels=kernels)
+    paths = _quantized_paths(model, checkpoint, names)
     with returning_large_blocks():
-        _load_quantized_layers(model, checkpoint, names, choose, device, dtype)
+        for layer in grouped(paths, fuse(model)):
+            weights = (checkpoint.load_layer(paths[part], device) for part in layer.parts)
+            module = side_by_side(weights, device, dtype, exact=exact, kernels=kernels)
+            _put(model, layer, module)
+    _log_kernels(model)
     _check_unquantized_linears(model, checkpoint)
     _load_plain_tensors(model, checkpoint, names, device, dtype)
     return model.eval()
@@ -105,23 +112,27 @@ def _parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def _load_quantized_layers(
-    model: "PreTrainedModel",
-    checkpoint: Checkpoint,
-    names: TensorNames,
-    choose: Callable[[LayerSpec], Kernel],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> None:
-    layers_of: Counter[str] = Counter()
+def _quantized_paths(model: nn.Module, checkpoint: Checkpoint, names: TensorNames) -> dict[str, str]:
+    """Return the file's names of all quantized layers by their places in the model."""
+    paths = {}
     for name, spec in checkpoint.quantized_layers.items():
         path = names.in_model(f"{name}.weight").removesuffix(".weight")
         _check_place(model, name, path, spec)
-        kernel = choose(spec)
-        parent, _, attribute = path.rpartition(".")
-        layer = QLinear(checkpoint.load_layer(name, device), kernel, device, dtype)
-        setattr(model.get_submodule(parent), attribute, layer)
-        layers_of[kernel.name] += 1
+        paths[path] = name
+    return paths
+
+
+def _put(model: nn.Module, layer: FusedLinear, module: nn.Module) -> None:
+    """Give the model a layer in place of its parts."""
+    for part in set(layer.parts) - {layer.path}:
+        parent, _, attribute = part.rpartition(".")
+        delattr(model.get_submodule(parent), attribute)
+    parent, _, attribute = layer.path.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
+
+
+def _log_kernels(model: nn.Module) -> None:
+    layers_of = Counter(module.kernel.name for module in model.modules() if isinstance(module, QLinear))
     for kernel_name, layers in layers_of.items():
         logger.info("%d quantized layers run on kernel %s", layers, kernel_name)
 

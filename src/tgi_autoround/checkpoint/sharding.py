@@ -93,6 +93,8 @@ def concatenate(weights: Sequence[NormalForm]) -> NormalForm:
     Where some have a bias, those without get one of zeros. Raises ValueError where `can_concatenate` says no.
     """
     first = weights[0]
+    if len(weights) == 1:
+        return first
     for other in weights[1:]:
         if not can_concatenate(first, other):
             raise ValueError(
