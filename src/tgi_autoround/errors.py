@@ -27,3 +27,7 @@ class EngineError(TgiAutoRoundError):
 
 class GrammarError(EngineError):
     """A grammar is malformed, or asks for what cannot be enforced."""
+
+
+class KernelError(TgiAutoRoundError):
+    """A GPU kernel's machine code is damaged, or the driver refused to load or to run it."""
