@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Output tokens/s, TTFT and ITL of `tgi-autoround serve` beside `transformers serve` on the same W4 checkpoints.
+"""Output tokens/s, TTFT and ITL of `tgi-autoround serve` beside `transformers serve` and llama.cpp's server.
 
-    python benchmarks/serve.py [--repetitions 5]
+    python benchmarks/serve.py [--llama-python VENV/bin/python] [--repetitions 5] [--repetitions-of-1b 2]
 
-Both servers of a model are up together and asked in turns, so that what else the machine does falls on both; one is
-idle while the other works. Greedy, prompts of 128 tokens, 64 new ones. Writes benchmarks/results/serve.json and
-renews the table in docs/performance.md.
+`transformers serve --continuous-batching` serves the same W4 checkpoint with the same kernels; llama.cpp, from a Python
+with llama-cpp-python[server] and gguf, a Q4_0 file of the same shape. All servers of a model are up together and asked
+in turns, the order reversed every repetition; those not asked are stopped, so that they take no time of the processor.
+Greedy; no prompt is sent twice, so that nothing is found in a cache. Writes benchmarks/results/serve.json and renews
+the tables in docs/performance.md.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
@@ -18,162 +19,150 @@ import random
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
+from random_checkpoint import write_checkpoint
+from serving_peers import LLAMA_CPP, OURS, TRANSFORMERS, Server, serving
 from sse_client import Stream, stream_completion
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "assets" / "demo-model"
-STREAMS = (1, 8, 32)
-PROMPT_TOKENS, NEW_TOKENS = 128, 64
-PORTS = {"tgi-autoround": 8181, "transformers serve": 8182}
-SHAPE_66M = {
-    "hidden_size": 768,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 10,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 4,
-}
 TABLE = re.compile(r"(?<=<!-- table:begin -->\n).*(?=<!-- table:end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Round:
-    """One burst of `streams` simultaneous requests to one server."""
+class Load:
+    """A burst of simultaneous requests, and the ratio to each peer's tokens/s that is to be reached."""
 
-    model: str
-    server: str
+    shape: str
     streams: int
+    prompt_tokens: int
+    new_tokens: int
+    targets: dict[str, float]
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether prompt tokens are what counts."""
+        return self.new_tokens == 1
+
+
+LOADS = (
+    Load("66m", 1, 128, 64, {TRANSFORMERS: 2.5, LLAMA_CPP: 0.7}),
+    Load("66m", 8, 128, 64, {TRANSFORMERS: 2.5, LLAMA_CPP: 2.0}),
+    Load("66m", 32, 128, 64, {TRANSFORMERS: 2.5, LLAMA_CPP: 2.0}),
+    Load("66m", 16, 512, 32, {TRANSFORMERS: 4.0}),
+    Load("66m", 1, 512, 1, {LLAMA_CPP: 2.5}),
+    Load("1b", 1, 128, 64, {TRANSFORMERS: 1.4, LLAMA_CPP: 1.0}),
+    Load("1b", 8, 128, 64, {TRANSFORMERS: 1.6, LLAMA_CPP: 2.0}),
+    Load("1b", 32, 128, 64, {TRANSFORMERS: 1.6, LLAMA_CPP: 2.0}),
+    Load("1b", 1, 512, 1, {LLAMA_CPP: 2.5}),
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One burst to one server. tokens_per_s: new tokens over the wall time, or prompt tokens over it for prefill."""
+
+    load: Load
+    server: str
     tokens_per_s: float
     ttft_s: float
-    itl_s: float
+    itl_s: float | None
+
+
+class Prompts:
+    """Passages of held-out text of any length in tokens, never the same one twice."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        lines = (DEMO / "heldout.jsonl").read_text("utf-8").splitlines()
+        self._tokenizer = tokenizer
+        self._ids = tokenizer("\n".join(json.loads(line)["text"] for line in lines)).input_ids
+        self._random = random.Random(0)
+        self._used: set[int] = set()
+
+    def draw(self, count: int, tokens: int) -> list[str]:
+        """Return texts that are `tokens` tokens long, also when they are encoded again."""
+        texts: list[str] = []
+        while len(texts) < count:
+            start = self._random.randrange(len(self._ids) - tokens)
+            text = self._tokenizer.decode(self._ids[start : start + tokens])
+            if start not in self._used and len(self._tokenizer(text).input_ids) == tokens:
+                self._used.add(start)
+                texts.append(text)
+        return texts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llama-python", type=Path)
     parser.add_argument("--repetitions", type=int, default=5)
-    repetitions = parser.parse_args().repetitions
+    parser.add_argument("--repetitions-of-1b", type=int, default=2)
+    options = parser.parse_args()
+    repetitions = {"66m": options.repetitions, "1b": options.repetitions_of_1b}
     rounds: list[Round] = []
     with tempfile.TemporaryDirectory() as work:
-        sources = {"demo, 6M": DEMO, "random, 66M": make_random_model(Path(work) / "random-66m")}
-        for name, source in sources.items():
-            checkpoint = quantize(source, Path(work) / f"{source.name}-w4")
-            rounds += measure(name, checkpoint, repetitions)
+        for shape, times in repetitions.items():
+            checkpoint = write_checkpoint(shape, Path(work) / shape)
+            gguf = write_gguf(options.llama_python, checkpoint) if options.llama_python else None
+            with serving(checkpoint, gguf, options.llama_python) as servers:
+                prompts = Prompts(AutoTokenizer.from_pretrained(checkpoint))
+                rounds += measure([load for load in LOADS if load.shape == shape], servers, prompts, checkpoint, times)
     report(rounds, repetitions)
 
 
-def make_random_model(path: Path) -> Path:
-    """Write a random Llama of 66 M parameters with the demo model's tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=2048, bos_token_id=0, eos_token_id=None, **SHAPE_66M
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).half().save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+def write_gguf(python: Path, checkpoint: Path) -> Path:
+    gguf = checkpoint.with_suffix(".gguf")
+    subprocess.run([python, Path(__file__).with_name("random_gguf.py"), checkpoint, gguf], check=True)
+    return gguf
 
 
-def quantize(source: Path, out: Path) -> Path:
-    """Round to W4 g128 with the command that users run."""
-    command = ["tgi-autoround", "quantize", str(source), str(out), "--recipe", "rtn"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return out
-
-
-def measure(name: str, checkpoint: Path, repetitions: int) -> list[Round]:
-    prompts = make_prompts(checkpoint, max(STREAMS))
+def measure(
+    loads: list[Load], servers: dict[str, Server], prompts: Prompts, checkpoint: Path, repetitions: int
+) -> list[Round]:
+    """Ask every server for every load; the first, short burst to each warms it up."""
     rounds = []
-    with serving(checkpoint):
-        for repetition in range(-1, repetitions):
-            for streams in STREAMS:
-                for server in PORTS if repetition % 2 else reversed(PORTS):
-                    result = asyncio.run(burst(name, server, str(checkpoint), prompts[:streams]))
-                    if repetition >= 0:
-                        rounds.append(result)
-                        print(result, flush=True)
+    for server in servers.values():
+        asyncio.run(burst(Load(loads[0].shape, 2, 32, 8, {}), server, prompts, checkpoint))
+    for repetition in range(repetitions):
+        for load in loads:
+            asked = [server for name, server in servers.items() if name == OURS or name in load.targets]
+            for server in asked if repetition % 2 else reversed(asked):
+                rounds.append(asyncio.run(burst(load, server, prompts, checkpoint)))
+                print(rounds[-1], flush=True)
     return rounds
 
 
-def make_prompts(checkpoint: Path, count: int) -> list[str]:
-    """Passages of the held-out text that are PROMPT_TOKENS tokens long, and stay so when encoded again."""
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    lines = (DEMO / "heldout.jsonl").read_text("utf-8").splitlines()
-    ids = tokenizer("\n".join(json.loads(line)["text"] for line in lines)).input_ids
-    random_ = random.Random(0)
-    prompts: list[str] = []
-    while len(prompts) < count:
-        start = random_.randrange(len(ids) - PROMPT_TOKENS)
-        text = tokenizer.decode(ids[start : start + PROMPT_TOKENS])
-        if len(tokenizer(text).input_ids) == PROMPT_TOKENS:
-            prompts.append(text)
-    return prompts
-
-
-@contextlib.contextmanager
-def serving(checkpoint: Path) -> Iterator[None]:
-    ours, peer = PORTS.values()
-    commands = (
-        ["tgi-autoround", "serve", "--model-id", str(checkpoint), "--quantize", "auto-round", "--port", str(ours)],
-        [
-            *("transformers", "serve", str(checkpoint), "--continuous-batching", "--port", str(peer)),
-            *("--cb-block-size", "32", "--cb-num-blocks", "1024", "--cb-max-batch-tokens", "512"),
-        ],
-    )
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in commands
-    ]
-    try:
-        for port in PORTS.values():
-            wait_until_healthy(port)
-        yield
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-
-
-def wait_until_healthy(port: int, timeout_s: float = 180) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.5)
-    sys.exit(f"no server came up on port {port} in {timeout_s} s")
-
-
-async def burst(model: str, server: str, checkpoint: str, prompts: list[str]) -> Round:
-    """Send all prompts at once. Tokens are the servers' own counts; an answer that ends early counts as it is."""
-    body = {"model": "tgi" if server == "tgi-autoround" else checkpoint, "max_tokens": NEW_TOKENS, "temperature": 0}
-    started = time.perf_counter()
-    answers: list[Stream] = await asyncio.gather(
-        *(stream_completion(PORTS[server], {**body, "prompt": prompt}) for prompt in prompts)
-    )
-    wall_s = time.perf_counter() - started
+async def burst(load: Load, server: Server, prompts: Prompts, checkpoint: Path) -> Round:
+    """Send all prompts at once; tokens are the server's own count, or what was asked for where it gives none."""
+    model = str(checkpoint) if server.name == TRANSFORMERS else "tgi"
+    body = {"model": model, "max_tokens": load.new_tokens, "temperature": 0}
+    texts = prompts.draw(load.streams, load.prompt_tokens)
+    with server.resumed():
+        started = time.perf_counter()
+        answers: list[Stream] = await asyncio.gather(
+            *(stream_completion(server.port, {**body, "prompt": text}) for text in texts)
+        )
+        wall_s = time.perf_counter() - started
+    tokens = load.streams * load.prompt_tokens if load.is_prefill else sum(answer.tokens for answer in answers)
+    gaps_s = [gap for answer in answers for gap in answer.gaps_s]
+    # A last token whose bytes end no character has no text.
+    ttfts_s = [answer.ttft_s for answer in answers if answer.arrivals_s] or [wall_s]
     return Round(
-        model=model,
-        server=server,
-        streams=len(prompts),
-        tokens_per_s=sum(answer.tokens for answer in answers) / wall_s,
-        ttft_s=statistics.median(answer.ttft_s for answer in answers if answer.arrivals_s),
-        itl_s=statistics.median(gap for answer in answers for gap in answer.gaps_s),
+        load=load,
+        server=server.name,
+        tokens_per_s=tokens / wall_s,
+        ttft_s=statistics.median(ttfts_s),
+        itl_s=statistics.median(gaps_s) if gaps_s else None,
     )
 
 
-def report(rounds: list[Round], repetitions: int) -> None:
+def report(rounds: list[Round], repetitions: dict[str, int]) -> None:
     machine = {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -189,22 +178,36 @@ def report(rounds: list[Round], repetitions: int) -> None:
 
 
 def table_lines(rounds: list[Round]) -> Iterator[str]:
-    """Medians over the repetitions; the ratio is the median of the ratios of neighbouring rounds."""
-    yield "| model, W4 g128 | streams | tokens/s | peer | ratio (min-max) | TTFT ms | peer | ITL ms | peer |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for model in dict.fromkeys(round_.model for round_ in rounds):
-        for streams in STREAMS:
-            ours, peer = (
-                [r for r in rounds if (r.model, r.server, r.streams) == (model, server, streams)] for server in PORTS
-            )
-            ratios = [a.tokens_per_s / b.tokens_per_s for a, b in zip(ours, peer, strict=True)]
-            cells = [
-                *(f"{statistics.median(r.tokens_per_s for r in side):.0f}" for side in (ours, peer)),
-                f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
-                *(f"{1000 * statistics.median(r.ttft_s for r in side):.0f}" for side in (ours, peer)),
-                *(f"{1000 * statistics.median(r.itl_s for r in side):.1f}" for side in (ours, peer)),
-            ]
-            yield f"| {model} | {streams} | {' | '.join(cells)} |"
+    """Medians over the repetitions; a ratio is the median of the ratios of neighbouring rounds."""
+    yield "| shape | streams x prompt + new | server | tokens/s | ours / it (min-max) | target | TTFT ms | ITL ms |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for load in LOADS:
+        rounds_of = {
+            server: [r for r in rounds if (r.load, r.server) == (load, server)] for server in (OURS, *load.targets)
+        }
+        for server, of_server in rounds_of.items():
+            if of_server:
+                figures = _figures(of_server, rounds_of[OURS], load.targets.get(server))
+                yield f"| {_title(load)} | {server} | {figures} |"
+
+
+def _title(load: Load) -> str:
+    unit = " (prompt tokens/s)" if load.is_prefill else ""
+    return f"{load.shape} | {load.streams} x {load.prompt_tokens} + {load.new_tokens}{unit}"
+
+
+def _figures(rounds: list[Round], ours: list[Round], target: float | None) -> str:
+    ratios = [a.tokens_per_s / b.tokens_per_s for a, b in zip(ours, rounds, strict=True)]
+    verdict = "" if target is None else f"{target:g}" + ("" if statistics.median(ratios) >= target else ", **missed**")
+    gaps_s = [round_.itl_s for round_ in rounds if round_.itl_s is not None]
+    cells = [
+        f"{statistics.median(r.tokens_per_s for r in rounds):.0f}",
+        "" if target is None else f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+        verdict,
+        f"{1000 * statistics.median(r.ttft_s for r in rounds):.0f}",
+        f"{1000 * statistics.median(gaps_s):.1f}" if gaps_s else "",
+    ]
+    return " | ".join(cells)
 
 
 def cpu_name() -> str:

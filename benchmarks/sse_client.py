@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stream:
-    """One answered request: when text arrived (seconds since it was sent), and the tokens that the server counts."""
+    """One answered request: when text arrived (seconds since it was sent), and how many tokens it has."""
 
     arrivals_s: tuple[float, ...]
     tokens: int
@@ -25,7 +25,10 @@ class Stream:
 
 
 async def stream_completion(port: int, body: dict[str, object]) -> Stream:
-    """POST /v1/completions with stream=true. Raises RuntimeError for anything but a complete answer."""
+    """POST /v1/completions with stream=true. Raises RuntimeError for anything but a complete answer.
+
+    Tokens are the server's count; where it gives none, those asked for if the answer ended by its length.
+    """
     payload = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
@@ -33,7 +36,7 @@ async def stream_completion(port: int, body: dict[str, object]) -> Stream:
         b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(payload), payload)
     )
     sent = time.perf_counter()
-    arrivals, usage, status = [], {}, await reader.readline()
+    arrivals, usage, ended_by_length, status = [], {}, False, await reader.readline()
     if b" 200 " not in status:
         raise RuntimeError(f"{status!r} {await reader.read()!r}")
     while line := await reader.readline():
@@ -43,7 +46,10 @@ async def stream_completion(port: int, body: dict[str, object]) -> Stream:
             raise RuntimeError(line.decode())
         if b'"usage":{' in line or b'"usage": {' in line:
             usage = json.loads(line[5:])["usage"]
+        ended_by_length = ended_by_length or b'"length"' in line
         if b'"text":""' not in line and b'"choices":[{' in line.replace(b" ", b""):
             arrivals.append(time.perf_counter() - sent)
     writer.close()
-    return Stream(tuple(arrivals), usage.get("completion_tokens", len(arrivals)))
+    if not usage and not ended_by_length:
+        raise RuntimeError("the server counts no tokens, and the answer ended before its length")
+    return Stream(tuple(arrivals), usage.get("completion_tokens", body["max_tokens"]))
