@@ -13,15 +13,16 @@ import time
 from collections import deque
 from typing import Protocol
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround.engine.config import EngineLimits
+from tgi_autoround.engine.grammar import Grammars
 from tgi_autoround.engine.request import Failure, OnEvent, Output, Request, SamplingParams
 from tgi_autoround.engine.runner import ModelRunner
-from tgi_autoround.engine.sampling import choose_greedy
+from tgi_autoround.engine.sampling import Choice, choose
 from tgi_autoround.engine.scheduler import Plan, Scheduler
 from tgi_autoround.engine.sequence import Sequence
+from tgi_autoround.engine.token_texts import TokenTexts
 from tgi_autoround.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -47,11 +48,12 @@ class Engine:
     ) -> None:
         self.limits = limits
         self.observer: Observer | None = None
+        self.grammars = Grammars(tokenizer, eos_token_ids)
         self._runner = runner
         self._scheduler = scheduler
         self._tokenizer = tokenizer
         self._eos_token_ids = eos_token_ids
-        self._special_token_ids = frozenset(tokenizer.all_special_ids)
+        self._texts = TokenTexts(tokenizer)
         self._inbox: deque[Sequence] = deque()
         self._wake = threading.Event()
         self._idle = threading.Event()
@@ -68,14 +70,17 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: Request, on_event: OnEvent) -> None:
-        """Queue a request. Raises EngineError where it does not fit the limits or the engine has stopped."""
+        """Queue a request. Raises EngineError where it does not fit the limits or the engine has stopped.
+
+        A grammar is to be compiled before, by `grammars.compile`, which may take a while.
+        """
         tokens = len(request.prompt_ids) + request.params.max_new_tokens
         if not request.prompt_ids or request.params.max_new_tokens < 1 or tokens > self.limits.max_total_tokens:
             raise EngineError(
                 f"a prompt of {len(request.prompt_ids)} tokens with max_new_tokens {request.params.max_new_tokens} "
                 f"does not fit max_total_tokens {self.limits.max_total_tokens}"
             )
-        sequence = Sequence.of(request, on_event, self._tokenizer)
+        sequence = Sequence.of(request, on_event, self._tokenizer, self.grammars.start(request.params.grammar))
         with self._submitting:
             if self._stopping or not self._thread.is_alive():
                 raise EngineError("the engine has stopped")
@@ -108,7 +113,7 @@ class Engine:
         while (plan := self._scheduler.plan()) is not None:
             due, _logits = self._runner.step(plan)
             for _ in due:
-                sequence.add(0, 0.0, is_special=False, is_eos=False)
+                sequence.add(Choice(0, 0.0), self._texts, is_eos=False)
             if sequence.generated_tokens == params.max_new_tokens:
                 self._scheduler.remove(sequence)
         self._runner.check_architecture()
@@ -157,9 +162,9 @@ class Engine:
     def _step(self, plan: Plan) -> None:
         started = time.perf_counter()
         due, logits = self._runner.step(plan)
-        choices = _choose(due, logits)
-        for sequence, (token_id, logprob) in zip(due, choices, strict=True):
-            self._emit(sequence, token_id, logprob)
+        choices = choose([sequence.sampler for sequence in due], logits) if due else []
+        for sequence, choice in zip(due, choices, strict=True):
+            self._emit(sequence, choice)
         if self.observer is not None:
             self.observer.on_step(
                 method="prefill" if plan.chunks else "decode",
@@ -169,16 +174,11 @@ class Engine:
                 inference_s=time.perf_counter() - started,
             )
 
-    def _emit(self, sequence: Sequence, token_id: int, logprob: float) -> None:
-        if not math.isfinite(logprob):
-            self._fail((sequence,), "the model computed no numbers for this request")
+    def _emit(self, sequence: Sequence, choice: Choice) -> None:
+        if not math.isfinite(choice.logprob):
+            self._fail((sequence,), sequence.why_no_token)
             return
-        output = sequence.add(
-            token_id,
-            logprob,
-            is_special=token_id in self._special_token_ids,
-            is_eos=token_id in self._eos_token_ids,
-        )
+        output = sequence.add(choice, self._texts, is_eos=choice.token_id in self._eos_token_ids)
         if output.finish is not None:
             self._scheduler.remove(sequence)
         if not sequence.request.cancelled:
@@ -198,12 +198,3 @@ def _deliver(sequence: Sequence, event: Output | Failure) -> None:
     except Exception:
         logger.exception("the receiver of a request's events failed; the request is dropped")
         sequence.request.cancelled = True
-
-
-def _choose(sequences: list[Sequence], logits: torch.Tensor) -> list[tuple[int, float]]:
-    """Choose greedily for the whole batch at once, and one by one where a sequence has its own processors."""
-    choices = choose_greedy(logits) if sequences else []
-    for row, sequence in enumerate(sequences):
-        if not sequence.sampler.is_plain_greedy:
-            choices[row] = sequence.sampler.choose(logits[row], sequence.tokens)
-    return choices

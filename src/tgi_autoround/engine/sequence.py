@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround.engine.detokenizer import Detokenizer
+from tgi_autoround.engine.grammar import GrammarState
 from tgi_autoround.engine.request import Finish, FinishReason, OnEvent, Output, Request, Token
-from tgi_autoround.engine.sampling import Sampler
+from tgi_autoround.engine.sampling import Choice, Sampler
+from tgi_autoround.engine.token_texts import TokenTexts
 from tgi_autoround.errors import EngineError
 
 STOP_WINDOW_CHARACTERS = 300
@@ -25,14 +27,30 @@ class Sequence:
     slot: int = -1
     cached: int = 0
     """How many of `tokens` have their keys and values in the cache."""
+    prefill_tokens: int = 0
+    """How many have to be there before it decodes: the prompt, after a preemption also what it had generated."""
+    arrival: int = 0
+    """Its place in the order in which sequences came."""
+    block_keys: list[bytes] = field(default_factory=list)
+    """Keys of its first blocks of tokens in the prefix cache."""
     _tail: str = field(default="")
 
     @classmethod
-    def of(cls, request: Request, on_event: OnEvent, tokenizer: PreTrainedTokenizerBase) -> "Sequence":
-        """Return the sequence of a new request. Raises EngineError where it asks for what is not served yet."""
+    def of(
+        cls,
+        request: Request,
+        on_event: OnEvent,
+        tokenizer: PreTrainedTokenizerBase,
+        grammar: GrammarState | None = None,
+    ) -> "Sequence":
+        """Return the sequence of a new request, at the start of the grammar that its parameters name.
+
+        Raises EngineError where it asks for what is not served yet.
+        """
         _check_is_served(request)
         prompt = list(request.prompt_ids)
-        return cls(request, on_event, Sampler(request.params), Detokenizer(tokenizer, prompt), prompt)
+        sampler = Sampler(request.params, prompt, grammar)
+        return cls(request, on_event, sampler, Detokenizer(tokenizer, prompt), prompt)
 
     @property
     def reserved_tokens(self) -> int:
@@ -47,14 +65,34 @@ class Sequence:
     @property
     def is_decoding(self) -> bool:
         """Whether only the newest token is missing from the cache."""
-        return self.cached >= len(self.request.prompt_ids)
+        return self.cached >= self.prefill_tokens
 
-    def add(self, token_id: int, logprob: float, *, is_special: bool, is_eos: bool) -> Output:
+    @property
+    def held_tokens(self) -> int:
+        """Tokens that its slot holds after the next step, all those counted that have to be there before it decodes."""
+        return max(self.prefill_tokens, self.cached + 1)
+
+    def restart(self) -> None:
+        """Have all tokens computed, again if they were: it has no slot any more."""
+        self.slot, self.cached, self.prefill_tokens = -1, 0, len(self.tokens)
+
+    @property
+    def why_no_token(self) -> str:
+        """Why the last step has given no token, for the client."""
+        failure = self.sampler.grammar and self.sampler.grammar.failure
+        if failure:
+            return f"the grammar could not be followed: {failure}"
+        return "the model computed no numbers for this request"
+
+    def add(self, choice: Choice, texts: TokenTexts, *, is_eos: bool) -> Output:
         """Append a token and return what the client gets for it, with a Finish if it is the last."""
-        self.tokens.append(token_id)
-        text = self.detokenizer.add(token_id)
+        self.tokens.append(choice.token_id)
+        self.sampler.accept(choice.token_id)
+        text = self.detokenizer.add(choice.token_id)
         reason = self._finish_reason(text, is_eos=is_eos)
-        return Output(Token(token_id, text, logprob, is_special), self._finish(reason) if reason else None)
+        top = tuple(Token(other, texts.text(other), logprob, texts.is_special(other)) for other, logprob in choice.top)
+        token = Token(choice.token_id, text, choice.logprob, texts.is_special(choice.token_id), top)
+        return Output(token, self._finish(reason) if reason else None)
 
     def _finish_reason(self, text: str, *, is_eos: bool) -> FinishReason | None:
         """TGI's order: length, end of text, stop sequences (which must end the text at the end of a token)."""
@@ -81,11 +119,7 @@ class Sequence:
 
 
 def _check_is_served(request: Request) -> None:
-    params = request.params
     asked = {
-        "top_n_tokens": params.top_n_tokens,
-        "watermark": params.watermark,
-        "grammar": params.grammar,
         "prefill_logprobs": request.prefill_logprobs,
         "adapter": request.adapter,
     }

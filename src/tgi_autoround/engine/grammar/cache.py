@@ -1,0 +1,104 @@
+"""Grammar -> matcher, the most recently used of which are kept."""
+
+import json
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from tgi_autoround.engine.grammar.json_schema import close_objects, combines_schemas
+from tgi_autoround.engine.grammar.state import GrammarState
+from tgi_autoround.engine.request import Grammar
+from tgi_autoround.errors import GrammarError
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+KEPT_GRAMMARS = 64
+_JSON_OPTIONS: "JsonCompileOptions" = {"whitespace_flexible": True, "whitespace_pattern": "[ ]?", "lenient": False}
+"""At most one space, as TGI has it: a model that may write blanks without end does. No keyword is ignored."""
+
+
+class Grammars:
+    """The grammars of one tokenizer. All methods may be called from any thread."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, eos_token_ids: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self._eos_token_ids = sorted(eos_token_ids)
+        self._vocabulary: LLTokenizer | None = None
+        self._matchers: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._building = threading.Lock()
+        self._looking_up = threading.Lock()
+
+    def compile(self, grammar: Grammar) -> None:
+        """Make a grammar ready, which may take a second for the first of a large vocabulary.
+
+        Raises GrammarError where it is malformed or asks for what cannot be enforced.
+        """
+        self._matcher(grammar)
+
+    def start(self, grammar: Grammar | None) -> GrammarState | None:
+        """Return the place before the first token. Compiles a grammar that has been dropped since `compile`."""
+        return GrammarState(self._matcher(grammar).deep_copy()) if grammar else None
+
+    def _matcher(self, grammar: Grammar) -> LLMatcher:
+        with self._looking_up:
+            if grammar in self._matchers:
+                self._matchers.move_to_end(grammar)
+                return self._matchers[grammar]
+        matcher = self._build(grammar)
+        with self._looking_up:
+            self._matchers[grammar] = matcher
+            if len(self._matchers) > KEPT_GRAMMARS:
+                self._matchers.popitem(last=False)
+        return matcher
+
+    def _build(self, grammar: Grammar) -> LLMatcher:
+        source = _from_json_schema(grammar.text) if grammar.kind == "json" else _from_regex(grammar.text)
+        vocabulary = self._tokens()
+        message = LLMatcher.validate_grammar(source, vocabulary)
+        if message:
+            raise _refusal(grammar, message)
+        matcher = LLMatcher(vocabulary, source, log_level=0)
+        matcher.compute_bitmask()
+        if matcher.is_error():
+            raise _refusal(grammar, matcher.get_error())
+        return matcher
+
+    def _tokens(self) -> LLTokenizer:
+        with self._building:
+            if self._vocabulary is None:
+                if not isinstance(self._tokenizer, PreTrainedTokenizerFast):
+                    raise GrammarError("grammars need a tokenizer.json, which this model does not have")
+                self._vocabulary = from_tokenizer(self._tokenizer, eos_token=self._eos_token_ids)
+            return self._vocabulary
+
+
+def _from_json_schema(text: str) -> str:
+    try:
+        schema: Any = json.loads(text)
+    except ValueError as error:
+        raise GrammarError(f"the JSON schema is not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise GrammarError("a JSON schema has to be an object")
+    closed = schema if combines_schemas(schema) else close_objects(schema)
+    return LLMatcher.grammar_from_json_schema(closed, overrides=_JSON_OPTIONS)
+
+
+def _from_regex(pattern: str) -> str:
+    """The whole text has to match, so anchors at its two ends say nothing new, and the matcher does not take them."""
+    pattern = pattern.removeprefix("^")
+    escapes = len(pattern) - 1 - len(pattern[:-1].rstrip("\\"))
+    if pattern.endswith("$") and escapes % 2 == 0:
+        pattern = pattern[:-1]
+    return LLMatcher.grammar_from_regex(pattern)
+
+
+def _refusal(grammar: Grammar, message: str) -> GrammarError:
+    kind = "JSON schema" if grammar.kind == "json" else "regular expression"
+    lines = [line.strip() for line in message.splitlines() if line.strip(" ^|")]
+    reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
+    return GrammarError(f"the {kind} cannot be enforced: {reason}")

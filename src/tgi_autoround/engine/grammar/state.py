@@ -1,0 +1,31 @@
+"""One sequence's place in its grammar."""
+
+import numpy as np
+from llguidance import LLMatcher
+from numpy.typing import NDArray
+
+
+class GrammarState:
+    """Follows the tokens of a sequence and says which may come next. The end of the text is one of them."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    @property
+    def failure(self) -> str | None:
+        """Why the grammar cannot be followed any further, such as a limit of the matcher; None where it can."""
+        return self._matcher.get_error().partition("\n")[0] if self._matcher.is_error() else None
+
+    def rule_out(self, scores: NDArray[np.float32]) -> None:
+        """Set the scores, [vocabulary], of all tokens that may not come next to -inf; of all tokens after a failure."""
+        allowed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            scores[:] = -np.inf
+            return
+        known = np.unpackbits(allowed, count=min(scores.size, allowed.size * 8), bitorder="little").view(bool)
+        scores[: known.size][~known] = -np.inf
+        scores[known.size :] = -np.inf
+
+    def accept(self, token_id: int) -> None:
+        """Take a step by a token."""
+        self._matcher.consume_token(token_id)
