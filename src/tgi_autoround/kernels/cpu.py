@@ -4,7 +4,7 @@
 activations. `fp32` multiplies in float32: 1e-6 relative error, and the same bits for every batch size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Literal
 
@@ -102,6 +102,30 @@ class ArkKernel:
             out=torch.empty(rows.shape[0], spec.out_features),
         )
         return y.to(x.dtype).reshape(*x.shape[:-1], spec.out_features)
+
+    def bind(
+        self, buffers: Mapping[str, torch.Tensor], spec: LayerSpec
+    ) -> Callable[[torch.Tensor, torch.Tensor], object]:
+        """Return `forward` as a function of contiguous float32 rows that writes to contiguous float32 rows.
+
+        It checks nothing and allocates nothing, which at one row of a small layer is half of the time; it holds the
+        addresses of `buffers`, which must outlive it.
+        """
+        import auto_round_kernel as ark
+
+        multiply = ark.cpu_lib.woqgemm
+        packed, bias = buffers["packed"], buffers["bias"]
+        sizes = (spec.out_features, spec.in_features)
+        weight = packed.data_ptr()
+        compute, codes, scales = map(
+            ark.cvtstr_dtype, (self._compute_type, _WEIGHT_TYPE_OF_BITS[spec.scheme.bits], _SCALE_TYPE)
+        )
+        kind = (bias.data_ptr(), spec.group_size, compute, codes, scales, _is_asym(spec), packed.numel())
+
+        def into(rows: torch.Tensor, out: torch.Tensor) -> None:
+            multiply(0, rows.shape[0], *sizes, rows.data_ptr(), ark.ARK_DT.float32, weight, out.data_ptr(), *kind)
+
+        return into
 
 
 def _is_asym(spec: LayerSpec) -> bool:
