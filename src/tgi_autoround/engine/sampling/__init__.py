@@ -4,7 +4,8 @@
 request's tokens are the same whoever shares its batch.
 """
 
-from tgi_autoround.engine.sampling.batch import Choice, choose
+from tgi_autoround.engine.sampling.batch import choose
+from tgi_autoround.engine.sampling.choice import Choice
 from tgi_autoround.engine.sampling.sampler import Sampler
 
 __all__ = ["Choice", "Sampler", "choose"]

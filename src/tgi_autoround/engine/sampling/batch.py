@@ -2,28 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tgi_autoround.engine.sampling.choice import Choice, chosen
 from tgi_autoround.engine.sampling.sampler import Sampler
-from tgi_autoround.engine.sampling.warpers import truncate
+from tgi_autoround.engine.sampling.warpers import candidates
 from tgi_autoround.engine.sampling.watermark import apply_watermark
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A chosen token with its natural log-probability after all processing, and the likeliest tokens if asked for.
-
-    `top` holds (id, log-probability), the likeliest first; ties with the last of `top_n_tokens` are in it, tokens
-    that were ruled out are not.
-    """
-
-    token_id: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
 
 
 def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice]:
@@ -52,27 +39,36 @@ def _greedy(logits: torch.Tensor) -> list[Choice]:
 
 def _shaped(samplers: Sequence[Sampler], scores: torch.Tensor) -> list[Choice]:
     """scores: float32 [len(samplers), vocabulary] on the CPU, overwritten."""
+    _process(samplers, scores)
+    probabilities = scores.softmax(-1)
+    untruncated = [row for row, sampler in enumerate(samplers) if sampler.samples and not sampler.is_truncated]
+    drawn = _draw([samplers[row] for row in untruncated], _rows(probabilities, untruncated))
+    picks = dict(zip(untruncated, drawn, strict=True))
+    greedy = [row for row, sampler in enumerate(samplers) if not sampler.samples]
+    picks |= zip(greedy, _rows(scores, greedy).max(-1).indices.tolist(), strict=True)
+    choices = []
+    for row, (sampler, shares) in enumerate(zip(samplers, probabilities.numpy(), strict=True)):
+        if math.isnan(shares[0]):
+            choices.append(Choice(0, math.nan))
+        elif sampler.is_truncated:
+            choices.append(_draw_from_few(sampler, shares))
+        else:
+            choices.append(chosen(picks[row], shares, 1.0, sampler.params.top_n_tokens))
+    return choices
+
+
+def _process(samplers: Sequence[Sampler], scores: torch.Tensor) -> None:
+    """Watermark, penalties, grammar, temperature, in this order, in place."""
+    rows = scores.numpy()
     for sampler, row in zip(samplers, scores, strict=True):
         if sampler.params.watermark is not None:
             apply_watermark(sampler.params.watermark, sampler.previous_token, row)
-    _penalize(samplers, scores.numpy())
-    for sampler, row in zip(samplers, scores.numpy(), strict=True):
+    _penalize(samplers, rows)
+    for sampler, row in zip(samplers, rows, strict=True):
         if sampler.grammar is not None:
             sampler.grammar.rule_out(row)
     if any(sampler.params.temperature != 1.0 for sampler in samplers):
         scores /= torch.tensor([sampler.params.temperature for sampler in samplers])[:, None]
-    probabilities = scores.softmax(-1)
-    for sampler, row in zip(samplers, probabilities.numpy(), strict=True):
-        if sampler.is_truncated and not math.isnan(row[0]):
-            truncate(row, sampler.params)
-    ids, totals = _draw(samplers, probabilities)
-    greedy = torch.tensor([not sampler.samples for sampler in samplers])
-    if greedy.any():
-        ids[greedy] = scores[greedy].max(-1).indices
-    return [
-        _report(sampler, token_id, row, total)
-        for sampler, token_id, row, total in zip(samplers, ids.tolist(), probabilities.numpy(), totals, strict=True)
-    ]
 
 
 def _penalize(samplers: Sequence[Sampler], scores: NDArray[np.float32]) -> None:
@@ -91,32 +87,28 @@ def _penalize(samplers: Sequence[Sampler], scores: NDArray[np.float32]) -> None:
     flat[at] = np.where(seen < 0, seen * repetition, seen / repetition) - frequency * shares
 
 
-def _draw(samplers: Sequence[Sampler], probabilities: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
-    """Return the tokens at which the cumulated probabilities pass a random number, and the sum of each row.
+def _rows(matrix: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    """Indexing copies, which all rows need not."""
+    return matrix if len(rows) == len(matrix) else matrix[rows]
 
-    probabilities: float32 [len(samplers), vocabulary], whose rows need not sum to 1.
-    """
+
+def _draw(samplers: Sequence[Sampler], probabilities: torch.Tensor) -> list[int]:
+    """Return each row's token at which the cumulated probabilities pass a random number."""
     cumulated = probabilities.cumsum(-1)
     total = cumulated[:, -1:].contiguous()
-    draws = torch.tensor([[sampler.draw() if sampler.samples else 0.0] for sampler in samplers]) * total
+    draws = torch.tensor([[sampler.draw()] for sampler in samplers]).reshape(-1, 1) * total
     # Rounding may lift a product to the total itself, which no token would pass.
     draws = draws.minimum(total.nextafter(torch.zeros_like(total)))
-    ids = torch.searchsorted(cumulated, draws, right=True).clamp_(max=probabilities.shape[1] - 1)
-    return ids[:, 0], total[:, 0].tolist()
+    ids: list[int] = torch.searchsorted(cumulated, draws, right=True)[:, 0].tolist()
+    return ids
 
 
-def _report(sampler: Sampler, token_id: int, probabilities: NDArray[np.float32], total: float) -> Choice:
-    """The row's choice. `total` is what the probabilities of the row sum to."""
-    probability = float(probabilities[token_id])
-    logprob = math.log(probability / total) if probability > 0 else -math.inf
-    return Choice(token_id, logprob, _top(sampler.params.top_n_tokens, probabilities, total))
-
-
-def _top(count: int, probabilities: NDArray[np.float32], total: float) -> tuple[tuple[int, float], ...]:
-    if count == 0:
-        return ()
-    count = min(count, probabilities.size)
-    floor = max(np.partition(probabilities, -count)[-count], np.finfo(np.float32).tiny)
-    ids = np.flatnonzero(probabilities >= floor)
-    ids = ids[np.argsort(-probabilities[ids], kind="stable")]
-    return tuple((int(token_id), math.log(float(probabilities[token_id]) / total)) for token_id in ids)
+def _draw_from_few(sampler: Sampler, probabilities: NDArray[np.float32]) -> Choice:
+    """As `_draw`, from what truncation leaves of a row."""
+    few = candidates(probabilities, sampler.params)
+    cumulated = few.probabilities.cumsum(dtype=np.float64)
+    total = float(cumulated[-1])
+    index = int(np.searchsorted(cumulated, sampler.draw() * total, side="right"))
+    choice = chosen(min(index, len(cumulated) - 1), few.probabilities, total, sampler.params.top_n_tokens)
+    top = tuple((int(few.ids[at]), logprob) for at, logprob in choice.top)
+    return Choice(int(few.ids[choice.token_id]), choice.logprob, top)
