@@ -27,6 +27,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 20},
     "phi3": {"partial_rotary_factor": 0.5, "pad_token_id": 0, "eos_token_id": 1},
     "gemma": {"head_dim": 16, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True},
+    "gemma2": {"head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 16, "pad_token_id": 0},
 }
 PROMPTS = torch.tensor([[5, 80, 33, 7, 21, 64, 90, 2, 11, 45], [9, 9, 31, 70, 12, 55, 3, 60, 28, 17]])
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from tests.engine.cuda.decoders import FAMILIES, error_of_decoder
+from tgi_autoround.engine.attention_options import AttentionOptions
 from tgi_autoround.engine.cuda.ops import decode_attention
 from tgi_autoround.engine.cuda.ops.activation import gated
 from tgi_autoround.engine.cuda.ops.greedy import choose_greedy
@@ -56,28 +57,38 @@ def numbers_that_padding_stores() -> int:
 
 def errors_of_decode_attention() -> Iterator[tuple[str, float]]:
     """Sequences that fill one split, some and all; what lies past their ends is NaN, and must not matter."""
-    for heads, kv_heads, head_dim in ((8, 2, 64), (4, 4, 80), (6, 1, 16)):
+    for heads, kv_heads, head_dim, options in (
+        (8, 2, 64, AttentionOptions(0.3)),
+        (4, 4, 80, AttentionOptions()),
+        (6, 1, 16, AttentionOptions(0.3, window=140, softcap=2.0)),
+    ):
         query = torch.randn(3, heads, head_dim)
         keys, values = torch.randn(2, 4, kv_heads, 300, head_dim)
         positions = torch.tensor([299, 0, 65], dtype=torch.int32)
-        expected = torch.stack(
-            [
-                functional.scaled_dot_product_attention(
-                    query[row, :, None].double(),
-                    keys[row, :, :length].double(),
-                    values[row, :, :length].double(),
-                    scale=0.3,
-                    enable_gqa=True,
-                )[:, 0]
-                for row, length in enumerate((positions + 1).tolist())
-            ]
-        )
-        for row, length in enumerate((positions + 1).tolist()):
+        lengths = (positions + 1).tolist()
+        attended = [
+            attend_by_definition(query[row], keys[row, :, :length], values[row, :, :length], options)
+            for row, length in enumerate(lengths)
+        ]
+        for row, length in enumerate(lengths):
             keys[row, :, length:] = values[row, :, length:] = torch.nan
         for splits in (1, 3, 5):
             decode_attention._splits = lambda *_, splits=splits: splits
-            found = decode_attention.attend_to_slots(query, keys, values, positions, 0.3)
-            yield f"{heads} heads over {kv_heads} of {head_dim}, {splits} splits", relative_error(found, expected)
+            found = decode_attention.attend_to_slots(query, keys, values, positions, options)
+            yield f"{heads} heads over {kv_heads}, {splits} splits", relative_error(found, torch.stack(attended))
+
+
+def attend_by_definition(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: AttentionOptions
+) -> torch.Tensor:
+    """query [heads, head_dim], keys and values [kv_heads, tokens, head_dim] -> [heads, head_dim] in float64."""
+    group = query.shape[0] // keys.shape[0]
+    first = max(0, keys.shape[1] - (options.window or keys.shape[1]))
+    keys, values = (part[:, first:].double().repeat_interleave(group, 0) for part in (keys, values))
+    scores = torch.einsum("hd,htd->ht", query.double(), keys) * (options.scaling or query.shape[1] ** -0.5)
+    if options.softcap is not None:
+        scores = options.softcap * (scores / options.softcap).tanh()
+    return torch.einsum("ht,htd->hd", scores.softmax(-1), values)
 
 
 def error_of_chunk() -> float:
@@ -86,7 +97,7 @@ def error_of_chunk() -> float:
     expected = functional.scaled_dot_product_attention(
         query.transpose(0, 1).double(), keys.double(), values.double(), attn_mask=mask, scale=0.25, enable_gqa=True
     )
-    return relative_error(attend_chunk(query, keys, values, 0.25), expected.transpose(0, 1))
+    return relative_error(attend_chunk(query, keys, values, AttentionOptions(0.25)), expected.transpose(0, 1))
 
 
 def greedy_choices() -> dict[str, list[float]]:

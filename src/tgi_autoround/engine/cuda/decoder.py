@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from tgi_autoround.engine.attention import PromptChunk
+from tgi_autoround.engine.attention import AttentionOptions, PromptChunk
 from tgi_autoround.engine.cuda.ops.activation import gated
 from tgi_autoround.engine.cuda.ops.decode_attention import attend_to_slots
 from tgi_autoround.engine.cuda.ops.norm import add_rms_norm
 from tgi_autoround.engine.cuda.ops.prefill_attention import attend_chunk
 from tgi_autoround.engine.cuda.ops.rotary import RotaryTables, RowPlaces, rotate_and_store
 from tgi_autoround.engine.decoder import DecoderWeights, LayerWeights
+from tgi_autoround.engine.decoder.weights import Norm
 from tgi_autoround.engine.kv_cache import KVCache
 
 
@@ -29,19 +30,6 @@ class Rows:
     kept: torch.Tensor | None = None
 
 
-def unsuited(weights: DecoderWeights, max_tokens: int) -> str | None:
-    """Return why the kernels here do not compute this decoder over sequences of `max_tokens`; None where they do."""
-    if weights.embedding.dtype not in (torch.float16, torch.bfloat16):
-        return "it is computed in neither float16 nor bfloat16"
-    if any(not layer.attention.is_plain(max_tokens) for layer in weights.layers):
-        return "its attention has a window that sequences exceed, soft-capping, ALiBi or sinks"
-    if any(layer.after_attention or layer.after_mlp for layer in weights.layers):
-        return "it norms what its layers put out"
-    if weights.logits_softcap is not None:
-        return "it caps its logits"
-    return None
-
-
 class CudaDecoder:
     """A decoder and the cache that it fills. Runs on the current stream and never waits for the device."""
 
@@ -49,7 +37,6 @@ class CudaDecoder:
         self._weights = weights
         self._cache = cache
         self._tables = _rotary_tables(weights, cache)
-        self._scalings = [layer.attention.scaling or weights.head_dim**-0.5 for layer in weights.layers]
 
     def logits(self, rows: Rows) -> torch.Tensor:
         """Store the rows' keys and values; return logits in the compute dtype, [kept rows, vocabulary]."""
@@ -62,7 +49,7 @@ class CudaDecoder:
             update = self._layer(index, layer, update, residual, rows)
         normed = add_rms_norm(update, residual, weights.final_norm)
         logits: torch.Tensor = weights.head(normed if rows.kept is None else normed.index_select(0, rows.kept))
-        return logits
+        return logits if weights.logits_softcap is None else _capped(logits, weights.logits_softcap)
 
     def _layer(
         self, index: int, layer: LayerWeights, update: torch.Tensor | None, residual: torch.Tensor, rows: Rows
@@ -71,25 +58,34 @@ class CudaDecoder:
         keys, values = self._cache.keys[index], self._cache.values[index]
         qkv = layer.qkv(add_rms_norm(update, residual, layer.before_attention))
         query = rotate_and_store(qkv, keys, values, rows.places, self._tables[index], layer.query_norm, layer.key_norm)
-        attended = self._attend(query, index, rows)
-        hidden = add_rms_norm(layer.o(attended.flatten(1)), residual, layer.before_mlp)
-        output: torch.Tensor = layer.down(gated(layer.gate_up(hidden), self._weights.activation))
-        return output
+        attended = layer.o(self._attend(query, keys, values, layer.attention, rows).flatten(1))
+        hidden = add_rms_norm(_normed(attended, layer.after_attention), residual, layer.before_mlp)
+        return _normed(layer.down(gated(layer.gate_up(hidden), self._weights.activation)), layer.after_mlp)
 
-    def _attend(self, query: torch.Tensor, index: int, rows: Rows) -> torch.Tensor:
+    @staticmethod
+    def _attend(
+        query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: AttentionOptions, rows: Rows
+    ) -> torch.Tensor:
         """query [rows, heads, head_dim] -> the same shape."""
-        keys, values, scaling = self._cache.keys[index], self._cache.values[index], self._scalings[index]
         if not rows.chunks:
-            return attend_to_slots(query, keys, values, rows.places.positions, scaling)
+            return attend_to_slots(query, keys, values, rows.places.positions, options)
         attended = torch.empty_like(query)
         if rows.decoding:
             of_decoding = slice(rows.decoding)
-            attended[of_decoding] = attend_to_slots(query[of_decoding], keys, values, rows.places.positions, scaling)
+            attended[of_decoding] = attend_to_slots(query[of_decoding], keys, values, rows.places.positions, options)
         for chunk in rows.chunks:
             part = slice(chunk.offset, chunk.offset + chunk.stop - chunk.start)
             seen = keys[chunk.slot, :, : chunk.stop], values[chunk.slot, :, : chunk.stop]
-            attended[part] = attend_chunk(query[part], *seen, scaling)
+            attended[part] = attend_chunk(query[part], *seen, options)
         return attended
+
+
+def _normed(output: torch.Tensor, norm: Norm | None) -> torch.Tensor:
+    return output if norm is None else add_rms_norm(None, output, norm)
+
+
+def _capped(logits: torch.Tensor, cap: float) -> torch.Tensor:
+    return (logits.float() / cap).tanh_().mul_(cap)
 
 
 def _rotary_tables(weights: DecoderWeights, cache: KVCache) -> list[RotaryTables]:

@@ -6,23 +6,30 @@ import torch
 import triton
 import triton.language as tl
 
+from tgi_autoround.engine.attention_options import AttentionOptions
 from tgi_autoround.engine.cuda.ops.ordering import await_previous_kernel, is_last_to_arrive, overlap
 
 TOKENS_AT_A_TIME = 64
 MAX_SPLITS = 32
 PROGRAMS_A_MULTIPROCESSOR = 2
 _SMALLEST_SIDE_OF_A_DOT = 16
-_LOG2_E = 1.4426950408889634
+LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 def attend_to_slots(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, scaling: float
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    positions: torch.Tensor,
+    options: AttentionOptions,
 ) -> torch.Tensor:
     """Return what each sequence's new token attends to: [batch, heads, head_dim].
 
     query: [batch, heads, head_dim]; keys, values: [slots, kv_heads, max_tokens, head_dim], row i's sequence in slot i
-    positions: int32 [batch] on the device, the last position that each sees; what -1 gets is undefined. Splits follow
-    from shapes alone, so that a captured launch serves sequences of all lengths.
+    positions: int32 [batch] on the device, the last position that each sees; what -1 gets is undefined
+    options: scaling, window and softcap count
+
+    How many splits there are follows from shapes alone, so that a captured launch serves sequences of all lengths.
     """
     (batch, heads, head_dim), (kv_heads, max_tokens) = query.shape, keys.shape[1:3]
     group, dims = _padded(heads // kv_heads), _padded(head_dim)
@@ -38,7 +45,9 @@ def attend_to_slots(
         partial,
         extremes,
         arrivals,
-        scaling * _LOG2_E,
+        options.scaling or head_dim**-0.5,
+        options.softcap,
+        options.window or max_tokens,
         keys.stride(0),
         keys.stride(1),
         HEADS=heads,
@@ -81,7 +90,7 @@ def _workspace(
     return partial, extremes, torch.zeros(sequences_times_heads, dtype=torch.int32, device=device)
 
 
-@triton.jit(do_not_specialize=["scaling"], do_not_specialize_on_alignment=["positions"])
+@triton.jit(do_not_specialize=["scaling", "softcap", "window"], do_not_specialize_on_alignment=["positions"])
 def _attend_to_slots(
     query,
     keys,
@@ -92,6 +101,8 @@ def _attend_to_slots(
     extremes,
     arrivals,
     scaling,
+    softcap,
+    window,
     slot_stride,
     head_stride,
     HEADS: tl.constexpr,
@@ -112,16 +123,27 @@ def _attend_to_slots(
     inside = (in_group < GROUP)[:, None] & (dim < HEAD_DIM)[None, :]
     await_previous_kernel(OVERLAPPED)
     length = tl.load(positions + sequence) + 1
-    tokens_in_split = tl.cdiv(tl.cdiv(length, tl.num_programs(2)), TOKENS) * TOKENS
-    first = split * tokens_in_split
+    begin = tl.maximum(length - window, 0)
+    tokens_in_split = tl.cdiv(tl.cdiv(length - begin, tl.num_programs(2)), TOKENS) * TOKENS
+    first = begin + split * tokens_in_split
     if first < length:
         rows = tl.load(query + at_group, mask=inside, other=0.0)
         in_cache = sequence.to(tl.int64) * slot_stride + kv_head * head_stride
         stop = tl.minimum(first + tokens_in_split, length)
         total, largest, weights = _attend_to_part(
-            rows, keys + in_cache, values + in_cache, first, stop, scaling, HEAD_DIM, GROUP_BLOCK, DIM_BLOCK, TOKENS
+            rows,
+            keys + in_cache,
+            values + in_cache,
+            first,
+            stop,
+            scaling,
+            softcap,
+            HEAD_DIM,
+            GROUP_BLOCK,
+            DIM_BLOCK,
+            TOKENS,
         )
-        splits_in_use = tl.cdiv(length, tokens_in_split)
+        splits_in_use = tl.cdiv(length - begin, tokens_in_split)
         group = sequence * tl.num_programs(1) + kv_head
         is_last = splits_in_use == 1
         if splits_in_use > 1:
@@ -142,6 +164,7 @@ def _attend_to_part(
     first,
     stop,
     scaling,
+    softcap,
     HEAD_DIM: tl.constexpr,
     GROUP_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
@@ -158,7 +181,9 @@ def _attend_to_part(
         key = tl.load(keys + at, mask=inside, other=0.0)
         value = tl.load(values + at, mask=inside, other=0.0)
         scores = tl.dot(rows, key.T, input_precision="ieee") * scaling
-        scores = tl.where((token < stop)[None, :], scores, float("-inf"))
+        if softcap is not None:
+            scores = softcap * (2 * tl.sigmoid(2 * scores / softcap) - 1)  # tanh
+        scores = tl.where((token < stop)[None, :], scores * LOG2_E, float("-inf"))
         now_largest = tl.maximum(largest, tl.max(scores, 1))
         shrink, weight = tl.exp2(largest - now_largest), tl.exp2(scores - now_largest[:, None])
         weights = weights * shrink + tl.sum(weight, 1)
