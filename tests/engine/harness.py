@@ -43,7 +43,7 @@ class Answer:
 
 
 def start_engine(model_dir: Path, **options: object) -> Engine:
-    engine, _tokenizer, _config = build_engine(EngineConfig(model_dir, quantize="auto-round", **options))  # type: ignore[arg-type]
+    engine, _tokenizer, _config = build_engine(EngineConfig(model_dir, **{"quantize": "auto-round"} | options))  # type: ignore[arg-type]
     engine.start()
     return engine
 
@@ -57,11 +57,18 @@ def ask_all(
     engine: Engine, requests: Sequence[tuple[list[int], SamplingParams]], max_pause_s: float = 0
 ) -> list[Answer]:
     """Submit requests with random pauses between them and wait for all to end."""
+    return submit_all(engine, [Request(prompt_ids, params) for prompt_ids, params in requests], max_pause_s)
+
+
+def submit_all(engine: Engine, requests: Sequence[Request], max_pause_s: float = 0) -> list[Answer]:
+    """As `ask_all`, for requests with more than parameters. Grammars are compiled before, as a server does."""
     pauses = random.Random(len(requests))
     answers = []
-    for prompt_ids, params in requests:
+    for request in requests:
+        if request.params.grammar is not None:
+            engine.grammars.compile(request.params.grammar)
         answers.append(Answer())
-        engine.submit(Request(prompt_ids, params), answers[-1])
+        engine.submit(request, answers[-1])
         time.sleep(pauses.uniform(0, max_pause_s))
     for answer in answers:
         assert answer.ended.wait(TIMEOUT_S)

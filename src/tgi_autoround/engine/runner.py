@@ -7,6 +7,7 @@ import torch
 from tgi_autoround.engine.attention import PromptChunk, StepLayout
 from tgi_autoround.engine.families import check_every_layer_attended
 from tgi_autoround.engine.kv_cache import KVCache
+from tgi_autoround.engine.prompt_scores import rows_to_score, score
 from tgi_autoround.engine.scheduler import Plan
 from tgi_autoround.engine.sequence import Sequence
 
@@ -27,6 +28,8 @@ class ModelRunner:
         """
         tokens, positions, layout = self._lay_out(plan)
         due, rows = _due(plan)
+        scored = rows_to_score(plan)
+        rows += [row for part in scored for row in part.rows]
         logits = self._model(
             input_ids=tokens[None],
             position_ids=positions[None],
@@ -34,11 +37,12 @@ class ModelRunner:
             logits_to_keep=torch.tensor(rows, dtype=torch.int64, device=self._device),
             step=layout,
         ).logits[0]
+        score(scored, logits[len(due) :])
         for sequence in plan.decoding:
             sequence.cached += 1
         for chunk in plan.chunks:
             chunk.sequence.cached = chunk.stop
-        return due, logits.float().cpu()
+        return due, logits[: len(due)].float().cpu()
 
     def check_architecture(self) -> None:
         """Call after a step. Raises UnsupportedError where the model mixes tokens otherwise than by attention."""

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround.engine.detokenizer import Detokenizer
 from tgi_autoround.engine.grammar import GrammarState
-from tgi_autoround.engine.request import Finish, FinishReason, OnEvent, Output, Request, Token
+from tgi_autoround.engine.request import Finish, FinishReason, OnEvent, Output, PrefillToken, Request, Token
 from tgi_autoround.engine.sampling import Choice, Sampler
 from tgi_autoround.engine.token_texts import TokenTexts
 from tgi_autoround.errors import EngineError
@@ -33,6 +33,8 @@ class Sequence:
     """Its place in the order in which sequences came."""
     block_keys: list[bytes] = field(default_factory=list)
     """Keys of its first blocks of tokens in the prefix cache."""
+    prompt_logprobs: list[float] = field(default_factory=list)
+    """Of the prompt's tokens from the second on, as far as they have been computed, where the request asks."""
     _tail: str = field(default="")
 
     @classmethod
@@ -92,7 +94,7 @@ class Sequence:
         reason = self._finish_reason(text, is_eos=is_eos)
         top = tuple(Token(other, texts.text(other), logprob, texts.is_special(other)) for other, logprob in choice.top)
         token = Token(choice.token_id, text, choice.logprob, texts.is_special(choice.token_id), top)
-        return Output(token, self._finish(reason) if reason else None)
+        return Output(token, self._finish(reason, texts) if reason else None)
 
     def _finish_reason(self, text: str, *, is_eos: bool) -> FinishReason | None:
         """TGI's order: length, end of text, stop sequences (which must end the text at the end of a token)."""
@@ -107,7 +109,7 @@ class Sequence:
                 return FinishReason.STOP_SEQUENCE
         return None
 
-    def _finish(self, reason: FinishReason) -> Finish:
+    def _finish(self, reason: FinishReason, texts: TokenTexts) -> Finish:
         request = self.request
         return Finish(
             reason=reason,
@@ -115,14 +117,14 @@ class Sequence:
             generated_tokens=self.generated_tokens,
             queue_s=request.started_at - request.queued_at,
             inference_s=time.perf_counter() - request.started_at,
+            prefill=self._prefill(texts) if request.prefill_logprobs else (),
         )
+
+    def _prefill(self, texts: TokenTexts) -> tuple[PrefillToken, ...]:
+        pairs = zip(self.request.prompt_ids, (None, *self.prompt_logprobs), strict=True)
+        return tuple(PrefillToken(token_id, texts.text(token_id), logprob) for token_id, logprob in pairs)
 
 
 def _check_is_served(request: Request) -> None:
-    asked = {
-        "prefill_logprobs": request.prefill_logprobs,
-        "adapter": request.adapter,
-    }
-    for name, value in asked.items():
-        if value:
-            raise EngineError(f"{name} is not served yet; leave it out")
+    if request.adapter:
+        raise EngineError("adapter is not served yet; leave it out")

@@ -32,6 +32,7 @@ def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice]:
 
 
 def _greedy(logits: torch.Tensor) -> list[Choice]:
+    logits = logits.float()
     best = logits.max(-1)
     log_probabilities = best.values - logits.logsumexp(-1)
     return [Choice(*pair) for pair in zip(best.indices.tolist(), log_probabilities.tolist(), strict=True)]
