@@ -18,12 +18,18 @@ PARAMETER_ERRORS = [
     ({"best_of": 3, "do_sample": True}, "`best_of` must be > 0 and <= 2. Given: 3"),
     ({"best_of": 2}, "you must use sampling when `best_of` is > 1"),
     ({"best_of": 2, "do_sample": True, "seed": 1}, "`seed` must not be set when `best_of` > 1"),
-    ({"best_of": 2, "do_sample": True}, "`best_of` != 1 is not allowed for this endpoint"),
     ({"top_n_tokens": 6}, "`top_n_tokens` must be >= 0 and <= 5. Given: 6"),
-    ({"top_n_tokens": 1}, "`top_n_tokens` != 0 is not allowed for this endpoint"),
-    ({"grammar": {"type": "regex", "value": "a+"}}, "grammar is not supported"),
-    ({"watermark": True}, "`watermark` is not supported"),
-    ({"adapter_id": "my-lora"}, "`adapter_id` is not supported"),
+    ({"grammar": {"type": "json", "value": 1}}, "grammar is not supported"),
+    ({"grammar": {"type": "json", "value": {}}}, "grammar is not valid: Grammar must have a 'properties' field"),
+    (
+        {"grammar": {"type": "json_schema", "value": {"schema": True}}},
+        "grammar is not valid: Grammar must have a 'properties' field",
+    ),
+    ({"grammar": {"type": "json", "value": {"properties": 3}}}, 'grammar is not valid: 3 is not of type "object"'),
+    (
+        {"grammar": {"type": "json_object", "value": '{"type": "nonsense", "properties": {}}'}},
+        "grammar is not valid: \"nonsense\" is not valid under any of the schemas listed in the 'anyOf' keyword",
+    ),
 ]
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -34,15 +40,24 @@ CHAT_ERRORS = [
         "validation",
         "Input validation error: `repetition_penalty` must be strictly positive",
     ),
-    ({"top_logprobs": 2}, "validation", "Input validation error: `top_n_tokens` != 0 is not allowed for this endpoint"),
+    (
+        {"top_logprobs": 6},
+        "validation",
+        "Input validation error: `top_n_tokens` must be >= 0 and <= 5. Given: 6",
+    ),
     (
         {"response_format": {"type": "json", "value": {}}},
         "validation",
-        "Input validation error: grammar is not supported",
+        "Input validation error: grammar is not valid: Grammar must have a 'properties' field",
     ),
     ({"n": 2}, "validation", "Input validation error: `n` != 1 is not supported"),
     ({"logit_bias": [1.0]}, "validation", "Input validation error: `logit_bias` is not supported"),
-    ({"tools": [TOOL]}, "tool_error", "Tool error: tools are not supported"),
+    ({"tools": [TOOL], "tool_choice": "g"}, "tool_error", "Tool error: Tool with name g not found"),
+    (
+        {"tools": [], "response_format": {"type": "regex", "value": "a"}},
+        "tool_error",
+        "Tool error: Grammar and tools are mutually exclusive",
+    ),
     (
         {"tools": [TOOL], "response_format": {"type": "json", "value": {}}},
         "tool_error",

@@ -94,7 +94,7 @@ def test_the_openapi_document_has_tgis_schemas(server: LiveServer, path: str) ->
     assert set(document["components"]["schemas"]) >= TGI_SCHEMAS
     assert set(document["paths"]) == {
         "/", "/generate", "/generate_stream", "/tokenize", "/v1/chat/completions", "/v1/completions",
-        "/chat_tokenize", "/health", "/info", "/v1/models", "/metrics",
+        "/invocations", "/vertex", "/chat_tokenize", "/health", "/info", "/v1/models", "/metrics",
     }  # fmt: skip
 
 

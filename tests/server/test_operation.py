@@ -19,7 +19,17 @@ CHAT = {"messages": [{"role": "user", "content": "A"}], "max_tokens": 1}
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/generate", "/generate_stream", "/tokenize", "/v1/completions", "/v1/chat/completions"]
+    "path",
+    [
+        "/",
+        "/generate",
+        "/generate_stream",
+        "/invocations",
+        "/tokenize",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/vertex",
+    ],
 )
 def test_generating_needs_the_api_key(small_server: LiveServer, path: str) -> None:
     for headers in ({}, {"authorization": "Bearer wrong"}):

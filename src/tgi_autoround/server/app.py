@@ -15,9 +15,10 @@ from tgi_autoround.server import (
     routes_completions,
     routes_generate,
     routes_info,
+    routes_platforms,
 )
 from tgi_autoround.server.context import ServerContext
-from tgi_autoround.server.documentation import TAG
+from tgi_autoround.server.documentation import TAG, DocumentedApp
 from tgi_autoround.server.errors import ApiError, ClientLeftError
 from tgi_autoround.server.middleware import ApiKey, JsonBody
 from tgi_autoround.server.settings import ServeConfig
@@ -31,7 +32,7 @@ def create_app(context: ServerContext, config: ServeConfig, on_shutdown: Callabl
         yield
         on_shutdown()
 
-    app = FastAPI(
+    app = DocumentedApp(
         title=TAG,
         version=__version__,
         license_info={"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
@@ -40,8 +41,8 @@ def create_app(context: ServerContext, config: ServeConfig, on_shutdown: Callabl
         redoc_url=None,
     )
     app.state.context = context
-    for routes in (routes_generate.router, routes_chat.router, routes_completions.router):
-        app.include_router(routes)
+    for routes in (routes_generate, routes_chat, routes_completions, routes_platforms):
+        app.include_router(routes.router)
     app.include_router(routes_chat.open_router)
     app.include_router(routes_info.router)
     _add_error_handlers(app)

@@ -10,6 +10,7 @@ from tgi_autoround import __version__
 from tgi_autoround.engine import Engine, EngineLimits
 from tgi_autoround.server.app import create_app
 from tgi_autoround.server.bridge import Bridge
+from tgi_autoround.server.chat_template import ChatTemplate
 from tgi_autoround.server.context import ServerContext
 from tgi_autoround.server.infer import Infer
 from tgi_autoround.server.metrics import Metrics
@@ -29,8 +30,9 @@ def assemble(config: ServeConfig, source: ModelSource, engine: Engine, tokenizer
     context = ServerContext(
         info=_info(config, source, engine.limits),
         prompts=prompts,
+        chat_template=ChatTemplate(tokenizer),
         bridge=bridge,
-        infer=Infer(Validator(config, engine.limits, prompts), bridge, metrics),
+        infer=Infer(Validator(config, engine, prompts), bridge, metrics),
         metrics=metrics,
         compute_type=os.environ.get("COMPUTE_TYPE") or _compute_type(),
         returns_full_text=source.pipeline_tag in (None, "text-generation"),

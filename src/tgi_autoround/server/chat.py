@@ -1,33 +1,59 @@
-"""Chat requests as generate requests, and generated tokens as chat answers."""
+"""Chat requests as generate requests."""
 
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tgi_autoround.engine.request import FinishReason
-from tgi_autoround.server.context import ServerContext
+from tgi_autoround.server.chat_template import ChatTemplate, ToolOffer
 from tgi_autoround.server.errors import ToolError, ValidationError
-from tgi_autoround.server.infer import Answer, Prompt, Step
-from tgi_autoround.server.prompts import Prompts
-from tgi_autoround.server.schemas.base import Usage
-from tgi_autoround.server.schemas.chat import (
-    ChatCompletion,
-    ChatCompletionChoice,
-    ChatCompletionChunk,
-    ChatCompletionComplete,
-    ChatCompletionLogprob,
-    ChatCompletionLogprobs,
-    ChatRequest,
-    TextMessage,
+from tgi_autoround.server.infer import Prompt
+from tgi_autoround.server.schemas.chat import ChatRequest
+from tgi_autoround.server.schemas.generate import GenerateParameters
+from tgi_autoround.server.schemas.grammar import GrammarType
+from tgi_autoround.server.tool_calls import call_grammar, offered
+
+DEFAULT_TOOL_PROMPT = (
+    "\nGiven the functions available, please respond with a JSON for a function call with its proper arguments that "
+    "best answers the given prompt. Respond in the format {name: function name, parameters: dictionary of argument "
+    "name and its value}.Do not use variables.\n"
 )
-from tgi_autoround.server.schemas.generate import GenerateParameters, Token
+"""TGI's words (router/src/lib.rs, 3.3.7), so that a model gets the same prompt."""
 
 
-def prompt_of(chat: ChatRequest, prompts: Prompts) -> Prompt:
+@dataclass(frozen=True)
+class ChatPrompt:
+    """What to generate for a chat request; with `calls_tool` the text will be a call of a tool."""
+
+    prompt: Prompt
+    calls_tool: bool
+
+
+def prompt_of(chat: ChatRequest, template: ChatTemplate) -> ChatPrompt:
     """Render the conversation and translate the parameters. Raises ApiError."""
     _refuse_unsupported(chat)
+    tools = [] if chat.tools is None else offered(chat.tools, chat.tool_choice)
+    offer = ToolOffer(tools, chat.tool_prompt or DEFAULT_TOOL_PROMPT) if tools else None
+    grammar = call_grammar(tools) if tools else chat.response_format
+    text = template.render(chat.messages, offer)
+    return ChatPrompt(Prompt(text, _parameters_of(chat, grammar), add_special_tokens=False), calls_tool=bool(tools))
+
+
+def prompt_without_tools(chat: ChatRequest, template: ChatTemplate) -> ChatPrompt:
+    """Return what to generate once the model has chosen to call none of the tools. Raises ApiError."""
+    return prompt_of(chat.model_copy(update={"tools": None}), template)
+
+
+def sampling_of(temperature: float | None) -> tuple[bool, float | None]:
+    """Whether OpenAI's routes sample, and at which temperature: only 0 is greedy."""
+    return (False, None) if temperature == 0.0 else (True, temperature)
+
+
+def adapter_of(model: str | None) -> str | None:
+    """The LoRA adapter that a model's name on OpenAI's routes asks for; TGI's own name is the served model."""
+    return None if model == "tgi" else model
+
+
+def _parameters_of(chat: ChatRequest, grammar: GrammarType | None) -> GenerateParameters:
     do_sample, temperature = sampling_of(chat.temperature)
-    parameters = GenerateParameters(
+    return GenerateParameters(
         do_sample=do_sample,
         temperature=temperature,
         # The sum is TGI's (router/src/lib.rs, 3.3.7); nothing penalizes presence as OpenAI defines it.
@@ -39,88 +65,14 @@ def prompt_of(chat: ChatRequest, prompts: Prompts) -> Prompt:
         details=True,
         seed=chat.seed,
         top_n_tokens=chat.top_logprobs,
-        grammar=chat.response_format,
+        grammar=grammar,
+        adapter_id=adapter_of(chat.model),
     )
-    return Prompt(prompts.render(chat.messages), parameters, add_special_tokens=False)
-
-
-def sampling_of(temperature: float | None) -> tuple[bool, float | None]:
-    """Whether OpenAI's routes sample, and at which temperature: only 0 is greedy."""
-    return (False, None) if temperature == 0.0 else (True, temperature)
-
-
-def finish_reason_of(reason: FinishReason) -> str:
-    """The end of a text is OpenAI's "stop"; the other reasons keep TGI's words."""
-    return "stop" if reason is FinishReason.EOS_TOKEN else reason.value
-
-
-@dataclass(frozen=True)
-class ChatAnswers:
-    """Makes the answers to one chat request."""
-
-    model: str
-    fingerprint: str
-    logprobs: bool
-    include_usage: bool
-
-    @classmethod
-    def to(cls, chat: ChatRequest, context: ServerContext) -> "ChatAnswers":
-        """Answer in the name of the model that the client asked for, as TGI does; "tgi" is the served one."""
-        return cls(
-            model=context.info.model_id if chat.model in (None, "tgi") else str(chat.model),
-            fingerprint=context.fingerprint,
-            logprobs=bool(chat.logprobs),
-            include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-        )
-
-    def whole(self, answer: Answer) -> ChatCompletion:
-        """The answer in one piece."""
-        finish = answer.end.finish
-        choice = ChatCompletionComplete(
-            message=TextMessage(content=answer.end.text),
-            logprobs=self._logprobs_of(answer.tokens),
-            finish_reason=finish_reason_of(finish.reason),
-        )
-        return ChatCompletion(
-            created=int(time.time()),
-            model=self.model,
-            system_fingerprint=self.fingerprint,
-            choices=[choice],
-            usage=Usage.of(answer.end.input_length, finish.generated_tokens),
-        )
-
-    def pieces(self, step: Step) -> Iterator[ChatCompletionChunk]:
-        """The chunks for one token: the last token may be followed by the usage."""
-        choice = ChatCompletionChoice(
-            delta=TextMessage(content="" if step.token.special else step.token.text),
-            logprobs=self._logprobs_of([step.token]),
-            finish_reason=finish_reason_of(step.end.finish.reason) if step.end else None,
-        )
-        yield self._chunk([choice])
-        if step.end and self.include_usage:
-            yield self._chunk([], Usage.of(step.end.input_length, step.end.finish.generated_tokens))
-
-    def _chunk(self, choices: list[ChatCompletionChoice], usage: Usage | None = None) -> ChatCompletionChunk:
-        return ChatCompletionChunk(
-            created=int(time.time()),
-            model=self.model,
-            system_fingerprint=self.fingerprint,
-            choices=choices,
-            usage=usage,
-        )
-
-    def _logprobs_of(self, tokens: Sequence[Token]) -> ChatCompletionLogprobs | None:
-        if not self.logprobs:
-            return None
-        content = [ChatCompletionLogprob(token=token.text, logprob=token.logprob) for token in tokens]
-        return ChatCompletionLogprobs(content=content)
 
 
 def _refuse_unsupported(chat: ChatRequest) -> None:
-    if chat.response_format and chat.tools:
+    if chat.response_format is not None and chat.tools is not None:
         raise ToolError("Grammar and tools are mutually exclusive")
-    if chat.tools and chat.tool_choice != "none":
-        raise ToolError("tools are not supported")
     if chat.n not in (None, 1):
         raise ValidationError("`n` != 1 is not supported")
     if chat.logit_bias:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from tgi_autoround.server.bridge import Bridge
+from tgi_autoround.server.chat_template import ChatTemplate
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Infer
 from tgi_autoround.server.metrics import Metrics
@@ -22,6 +23,7 @@ class ServerContext:
 
     info: Info
     prompts: Prompts
+    chat_template: ChatTemplate
     bridge: Bridge
     infer: Infer
     metrics: Metrics

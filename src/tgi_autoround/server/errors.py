@@ -76,5 +76,26 @@ class GenerationError(ApiError):
     prefix = "Request failed during generation: "
 
 
+class EmptyVertexError(ApiError):
+    """`/vertex` was given no instances; the words are TGI's (router/src/vertex.rs, 3.3.7)."""
+
+    status = 422
+    error_type = "Input validation error"
+    counted_as = "validation"
+
+    def __init__(self) -> None:
+        super().__init__("Input validation error")
+
+
+class VertexError(ApiError):
+    """One of `/vertex`'s instances failed, whatever the cause, which the log has."""
+
+    error_type = "Incomplete generation"
+
+    def __init__(self, cause: ApiError) -> None:
+        super().__init__("Incomplete generation")
+        self.counted_as = cause.counted_as
+
+
 class ClientLeftError(Exception):
     """Nobody waits for the answer any more."""

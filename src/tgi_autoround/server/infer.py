@@ -4,13 +4,15 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from tgi_autoround.engine.request import Finish, Output
+from tgi_autoround.engine.request import Finish, Token
 from tgi_autoround.server.bridge import Bridge
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.metrics import Metrics
-from tgi_autoround.server.schemas.generate import GenerateParameters, Token
+from tgi_autoround.server.schemas.generate import GenerateParameters
+from tgi_autoround.server.tasks import all_of
 from tgi_autoround.server.validation import Validator, ValidRequest
 
 logger = logging.getLogger(__name__)
@@ -48,10 +50,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole generation."""
+    """A whole generation, and those that `best_of` made beside it."""
 
     tokens: list[Token]
     end: End
+    others: tuple["Answer", ...] = ()
+
+    @property
+    def mean_logprob(self) -> float:
+        """What `best_of` compares."""
+        return sum(token.logprob for token in self.tokens) / len(self.tokens)
 
 
 class Infer:
@@ -62,25 +70,30 @@ class Infer:
         self._bridge = bridge
         self._metrics = metrics
 
-    async def stream(self, prompt: Prompt, *, streams: bool = True) -> AsyncGenerator[Step, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Step, None]:
         """Yield the tokens as they come. Raises ApiError, before the first token or between two."""
-        started_at = time.perf_counter()
         self._metrics.request_count.inc()
-        with self._bridge.place():
-            valid = await self._validator.validate(
-                prompt.text, prompt.parameters, add_special_tokens=prompt.add_special_tokens, streams=streams
-            )
-            self._metrics.on_valid(valid.input_length, valid.request.params.max_new_tokens)
-            async with aclosing(self._bridge.outputs(valid.request)) as outputs:
-                async for output in outputs:
-                    end = self._end(prompt, valid, output.finish, started_at) if output.finish else None
-                    yield Step(_token(output), end)
+        self._validator.check_stream(prompt.parameters)
+        async with aclosing(self._steps(prompt)) as steps:
+            async for step in steps:
+                if step.end is not None:
+                    self._report(step.end)
+                yield step
 
     async def answer(self, prompt: Prompt) -> Answer:
-        """Return the whole generation. Raises ApiError."""
+        """Return the whole generation, the best of several where that was asked for. Raises ApiError."""
+        self._metrics.request_count.inc()
+        count = max(prompt.parameters.best_of or 1, 1)
+        self._validator.check_best_of(count)
+        answers = await all_of(self._whole(prompt) for _ in range(count))
+        best = max(answers, key=lambda answer: answer.mean_logprob)
+        self._report(best.end)
+        return replace(best, others=tuple(answer for answer in answers if answer is not best))
+
+    async def _whole(self, prompt: Prompt) -> Answer:
         tokens = []
         end = None
-        async with aclosing(self.stream(prompt, streams=False)) as steps:
+        async with aclosing(self._steps(prompt)) as steps:
             async for step in steps:
                 tokens.append(step.token)
                 end = step.end
@@ -88,27 +101,36 @@ class Infer:
             raise ApiError("Incomplete generation")
         return Answer(tokens, end)
 
-    def _end(self, prompt: Prompt, valid: ValidRequest, finish: Finish, started_at: float) -> End:
-        end = End(
-            finish=finish,
-            text=(prompt.text if prompt.parameters.return_full_text else "") + finish.generated_text,
-            input_length=valid.input_length,
-            seed=valid.seed,
-            total_s=time.perf_counter() - started_at,
-            validation_s=valid.request.queued_at - started_at,
-        )
-        self._metrics.on_success(end.total_s, end.validation_s, finish)
+    async def _steps(self, prompt: Prompt) -> AsyncGenerator[Step, None]:
+        started_at = time.perf_counter()
+        with self._bridge.place():
+            valid = await self._validator.validate(
+                prompt.text, prompt.parameters, add_special_tokens=prompt.add_special_tokens
+            )
+            self._metrics.on_valid(valid.input_length, valid.request.params.max_new_tokens)
+            end_of = partial(_end, prompt, valid, started_at)
+            async with aclosing(self._bridge.outputs(valid.request)) as outputs:
+                async for output in outputs:
+                    yield Step(output.token, end_of(output.finish) if output.finish else None)
+
+    def _report(self, end: End) -> None:
+        self._metrics.on_success(end.total_s, end.validation_s, end.finish)
         logger.info(
             "Success total_time=%.6fs validation_time=%.6fs queue_time=%.6fs inference_time=%.6fs tokens=%d",
             end.total_s,
             end.validation_s,
-            finish.queue_s,
-            finish.inference_s,
-            finish.generated_tokens,
+            end.finish.queue_s,
+            end.finish.inference_s,
+            end.finish.generated_tokens,
         )
-        return end
 
 
-def _token(output: Output) -> Token:
-    token = output.token
-    return Token(id=token.id, text=token.text, logprob=token.logprob, special=token.special)
+def _end(prompt: Prompt, valid: ValidRequest, started_at: float, finish: Finish) -> End:
+    return End(
+        finish=finish,
+        text=(prompt.text if prompt.parameters.return_full_text else "") + finish.generated_text,
+        input_length=valid.input_length,
+        seed=valid.seed,
+        total_s=time.perf_counter() - started_at,
+        validation_s=valid.request.queued_at - started_at,
+    )

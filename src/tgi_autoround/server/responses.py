@@ -30,13 +30,13 @@ def error_response(error: ApiError) -> Response:
 
 def error_event(error: ApiError) -> bytes:
     """The event that ends a stream of `/generate_stream` with an error."""
-    return event(_body_of(error))
+    return event(_body_of(error).model_dump())
 
 
 def openai_error_event(error: ApiError) -> bytes:
     """The event that tells of an error in a stream of `/v1`."""
     body = OpenAIError(message=str(error), http_status_code=STATUS_IN_OPENAI_EVENTS)
-    return event(OpenAIErrorEvent(error=body))
+    return event(OpenAIErrorEvent(error=body).model_dump())
 
 
 def _body_of(error: ApiError) -> ErrorResponse:

@@ -6,12 +6,13 @@ import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+import orjson
 from fastapi import Request
-from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tgi_autoround.server.errors import ClientLeftError
+from tgi_autoround.server.tasks import end_tasks
 
 KEEP_ALIVE_INTERVAL_S = 15.0
 KEEP_ALIVE = b":\n\n"
@@ -21,9 +22,9 @@ Result = TypeVar("Result")
 Events = AsyncGenerator[bytes, None]
 
 
-def event(data: BaseModel) -> bytes:
+def event(data: Mapping[str, Any]) -> bytes:
     """Frame one event."""
-    return f"data: {data.model_dump_json()}\n\n".encode()
+    return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
 class EventStream(Response):
@@ -47,7 +48,7 @@ class EventStream(Response):
             if writing.done():
                 writing.result()
         finally:
-            await _end_tasks(writing, leaving, pulse)
+            await end_tasks(writing, leaving, pulse)
             await self._events.aclose()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -76,7 +77,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
             raise ClientLeftError
         return working.result()
     finally:
-        await _end_tasks(working, leaving)
+        await end_tasks(working, leaving)
 
 
 async def merged(streams: Sequence[Events]) -> Events:
@@ -103,15 +104,9 @@ async def merged(streams: Sequence[Events]) -> Events:
         for pumped in pumps:
             pumped.result()
     finally:
-        await _end_tasks(*pumps)
+        await end_tasks(*pumps)
 
 
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _end_tasks(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

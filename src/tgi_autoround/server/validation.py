@@ -3,14 +3,18 @@
 Rules, order and wording are those of router/src/validation.rs, TGI 3.3.7.
 """
 
+import asyncio
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
-from tgi_autoround.engine.config import EngineLimits
-from tgi_autoround.engine.request import Request, SamplingParams
+from tgi_autoround.engine import Engine, Grammar, Request, SamplingParams, Watermark
+from tgi_autoround.errors import GrammarError
 from tgi_autoround.server.errors import ValidationError
+from tgi_autoround.server.grammars import engine_grammar, invalid
 from tgi_autoround.server.prompts import Prompts
 from tgi_autoround.server.schemas.generate import GenerateParameters
+from tgi_autoround.server.schemas.grammar import GrammarType
 from tgi_autoround.server.settings import ServeConfig
 
 TOKENS_RESERVED_AT_ONCE = 1024
@@ -30,52 +34,62 @@ class ValidRequest:
 
 
 class Validator:
-    """The limits of this server."""
+    """The limits of this server, and what its engine can do."""
 
-    def __init__(self, config: ServeConfig, limits: EngineLimits, prompts: Prompts) -> None:
+    def __init__(self, config: ServeConfig, engine: Engine, prompts: Prompts) -> None:
         self._config = config
-        self._limits = limits
+        self._engine = engine
+        self._limits = engine.limits
         self._prompts = prompts
+        self._watermark = _watermark(config)
 
-    async def validate(
-        self, inputs: str, parameters: GenerateParameters, *, add_special_tokens: bool, streams: bool = False
-    ) -> ValidRequest:
+    def check_stream(self, parameters: GenerateParameters) -> None:
+        """Refuse what needs a whole answer. Raises ValidationError."""
+        if parameters.best_of not in (None, 1):
+            raise ValidationError("`best_of` != 1 is not supported when streaming tokens")
+        if parameters.decoder_input_details:
+            raise ValidationError("`decoder_input_details` == true is not supported when streaming tokens")
+
+    def check_best_of(self, best_of: int) -> None:
+        """Refuse more generations than this server makes for one request. Raises ValidationError."""
+        largest = self._config.max_best_of
+        if largest == 1 != best_of:
+            raise ValidationError("`best_of` != 1 is not allowed for this endpoint")
+        if best_of > largest:
+            raise ValidationError(f"`best_of` must be > 0 and <= {largest}. Given: {best_of}")
+
+    async def validate(self, inputs: str, parameters: GenerateParameters, *, add_special_tokens: bool) -> ValidRequest:
         """Return the engine's request. Raises ValidationError."""
-        self._check_best_of(parameters, streams=streams)
-        _check_ranges(parameters)
-        self._check_limits(parameters)
+        self._check_parameters(parameters)
         if not inputs:
             raise ValidationError("`inputs` cannot be empty")
         self._check_truncate(parameters.truncate)
-        self._refuse_unsupported(parameters)
         encoding = await self._prompts.encode(inputs, add_special_tokens=add_special_tokens)
         ids = encoding.ids[-parameters.truncate :] if parameters.truncate else encoding.ids
         sampling = _samples(parameters)
         seed = secrets.randbits(64) if parameters.seed is None else parameters.seed
-        params = _sampling_params(parameters, self._new_tokens(len(ids), parameters), seed, do_sample=sampling)
-        return ValidRequest(Request(ids, params), len(ids), seed if sampling else None)
+        params = _sampling_params(
+            parameters,
+            max_new_tokens=self._new_tokens(len(ids), parameters),
+            seed=seed,
+            do_sample=sampling,
+            watermark=self._watermark if parameters.watermark else None,
+            grammar=await self._compiled(parameters.grammar) if parameters.grammar else None,
+        )
+        prefill_logprobs = parameters.decoder_input_details and self._config.enable_prefill_logprobs
+        request = Request(ids, params, prefill_logprobs=prefill_logprobs)
+        return ValidRequest(request, len(ids), seed if sampling else None)
 
-    def _check_best_of(self, parameters: GenerateParameters, *, streams: bool) -> None:
-        best_of = 1 if parameters.best_of is None else parameters.best_of
-        if streams and best_of != 1:
-            raise ValidationError("`best_of` != 1 is not supported when streaming tokens")
-        if streams and parameters.decoder_input_details:
-            raise ValidationError("`decoder_input_details` == true is not supported when streaming tokens")
-        if best_of <= 1:
-            return
-        largest = self._config.max_best_of
-        if best_of > largest > 1:
-            raise ValidationError(f"`best_of` must be > 0 and <= {largest}. Given: {best_of}")
-        if not _has_sampling_parameter(parameters):
+    def _check_parameters(self, parameters: GenerateParameters) -> None:
+        best_of = parameters.best_of or 1
+        if best_of > 1 and not _has_sampling_parameter(parameters):
             raise ValidationError("you must use sampling when `best_of` is > 1")
-        if parameters.seed is not None:
-            raise ValidationError("`seed` must not be set when `best_of` > 1")
-        raise ValidationError("`best_of` != 1 is not allowed for this endpoint")
-
-    def _check_limits(self, parameters: GenerateParameters) -> None:
+        _check_ranges(parameters)
         stops, most_stops = len(parameters.stop), self._config.max_stop_sequences
         if stops > most_stops:
             raise ValidationError(f"`stop` supports up to {most_stops} stop sequences. Given: {stops}")
+        if best_of > 1 and parameters.seed is not None:
+            raise ValidationError("`seed` must not be set when `best_of` > 1")
         top_n_tokens, most = parameters.top_n_tokens or 0, self._config.max_top_n_tokens
         if top_n_tokens > most:
             raise ValidationError(f"`top_n_tokens` must be >= 0 and <= {most}. Given: {top_n_tokens}")
@@ -85,15 +99,16 @@ class Validator:
         if truncate is not None and not 0 < truncate <= longest:
             raise ValidationError(f"`truncate` must be strictly positive and less than {longest}. Given: {truncate}")
 
-    def _refuse_unsupported(self, parameters: GenerateParameters) -> None:
-        if parameters.grammar is not None:
+    async def _compiled(self, grammar: GrammarType) -> Grammar:
+        """Return a grammar that the engine has compiled, on another thread because it may take seconds."""
+        if self._config.disable_grammar_support:
             raise ValidationError("grammar is not supported")
-        if parameters.top_n_tokens:
-            raise ValidationError("`top_n_tokens` != 0 is not allowed for this endpoint")
-        if parameters.watermark:
-            raise ValidationError("`watermark` is not supported")
-        if parameters.adapter_id not in (None, self._config.model_id):
-            raise ValidationError("`adapter_id` is not supported")
+        wanted = engine_grammar(grammar)
+        try:
+            await asyncio.to_thread(self._engine.grammars.compile, wanted)
+        except GrammarError as error:
+            raise invalid(str(error)) from error
+        return wanted
 
     def _new_tokens(self, input_length: int, parameters: GenerateParameters) -> int:
         """Return how many tokens may be generated after `input_length` of prompt."""
@@ -150,13 +165,9 @@ def _samples(parameters: GenerateParameters) -> bool:
     )
 
 
-def _sampling_params(
-    parameters: GenerateParameters, max_new_tokens: int, seed: int, *, do_sample: bool
-) -> SamplingParams:
+def _sampling_params(parameters: GenerateParameters, **decided: Any) -> SamplingParams:
     return SamplingParams(
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        do_sample=do_sample,
+        **decided,
         temperature=_divisor(parameters.temperature),
         top_k=parameters.top_k or 0,
         top_p=1.0 if parameters.top_p is None else parameters.top_p,
@@ -164,7 +175,13 @@ def _sampling_params(
         repetition_penalty=_divisor(parameters.repetition_penalty),
         frequency_penalty=parameters.frequency_penalty or 0.0,
         stop=tuple(parameters.stop),
+        top_n_tokens=parameters.top_n_tokens or 0,
     )
+
+
+def _watermark(config: ServeConfig) -> Watermark:
+    given = {"gamma": config.watermark_gamma, "delta": config.watermark_delta}
+    return Watermark(**{name: value for name, value in given.items() if value is not None})
 
 
 def _divisor(value: float | None) -> float:

@@ -17,7 +17,7 @@ class RequestModel(BaseModel):
 class ResponseModel(BaseModel):
     """A response's JSON."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 def is_empty(value: object) -> bool:

@@ -1,97 +1,19 @@
 """JSON of `/v1/chat/completions` and `/chat_tokenize`."""
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AliasChoices, Field, model_validator
-from typing_extensions import TypeAliasType
+from pydantic import AliasChoices, Field
 
 from tgi_autoround.server.schemas.base import U32, U64, RequestModel, ResponseModel, Usage
-from tgi_autoround.server.schemas.generate import GrammarType
-
-
-class Url(RequestModel):
-    """Where an image is."""
-
-    url: str
-
-
-class TextChunk(RequestModel):
-    """Text of a message given in parts."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrlChunk(RequestModel):
-    """An image of a message given in parts."""
-
-    type: Literal["image_url"]
-    image_url: Url
-
-
-# Named aliases: TGI's names for these unions are part of its OpenAPI document.
-MessageChunk = TypeAliasType("MessageChunk", Annotated[TextChunk | ImageUrlChunk, Field(discriminator="type")])
-MessageContent = TypeAliasType("MessageContent", str | list[MessageChunk])
-
-
-class FunctionDefinition(RequestModel):
-    """A function that a model may call."""
-
-    description: str | None = None
-    name: str
-    arguments: Any = Field(validation_alias=AliasChoices("arguments", "parameters"))
-
-
-class ToolCall(RequestModel):
-    """A call a model made earlier in the conversation."""
-
-    id: str
-    type: str
-    function: FunctionDefinition
-
-
-class Tool(RequestModel):
-    """A tool offered to the model."""
-
-    type: str
-    function: FunctionDefinition
-
-
-class Message(RequestModel):
-    """One turn of the conversation: `content` or `tool_calls`."""
-
-    role: str = Field(examples=["user"])
-    content: MessageContent | None = Field(default=None, examples=["My name is David and I"])
-    tool_calls: list[ToolCall] | None = None
-    name: str | None = None
-
-    @model_validator(mode="after")
-    def _has_a_body(self) -> "Message":
-        if self.content is None and self.tool_calls is None:
-            raise ValueError("a message needs `content` or `tool_calls`")
-        return self
+from tgi_autoround.server.schemas.grammar import GrammarType
+from tgi_autoround.server.schemas.messages import ChatCompletionDelta, Message, OutputMessage
+from tgi_autoround.server.schemas.tools import Tool, ToolChoice
 
 
 class StreamOptions(RequestModel):
     """Options of a streamed answer."""
 
     include_usage: bool = False
-
-
-class FunctionName(RequestModel):
-    """The name of a function."""
-
-    name: str
-
-
-class TypedChoice(RequestModel):
-    """The choice of one function."""
-
-    type: Literal["function"]
-    function: FunctionName
-
-
-ToolChoice = TypeAliasType("ToolChoice", str | TypedChoice)
 
 
 class ChatRequest(RequestModel):
@@ -116,13 +38,6 @@ class ChatRequest(RequestModel):
     tool_choice: ToolChoice | None = None
     response_format: GrammarType | None = None
     stream_options: StreamOptions | None = None
-
-
-class TextMessage(ResponseModel):
-    """What the model said, or the next piece of it."""
-
-    role: str = "assistant"
-    content: str
 
 
 class ChatCompletionTopLogprob(ResponseModel):
@@ -150,7 +65,7 @@ class ChatCompletionComplete(ResponseModel):
     """A whole answer."""
 
     index: int = 0
-    message: TextMessage
+    message: OutputMessage
     logprobs: ChatCompletionLogprobs | None
     finish_reason: str
 
@@ -171,7 +86,7 @@ class ChatCompletionChoice(ResponseModel):
     """A piece of an answer."""
 
     index: int = 0
-    delta: TextMessage
+    delta: ChatCompletionDelta
     logprobs: ChatCompletionLogprobs | None
     finish_reason: str | None
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import Field, RootModel, field_validator
+from typing_extensions import TypeAliasType
 
 from tgi_autoround.server.schemas.base import U32, U64, RequestModel, ResponseModel, Usage
 
@@ -69,3 +70,7 @@ class CompletionFinal(ResponseModel):
     system_fingerprint: str
     choices: list[CompletionComplete]
     usage: Usage
+
+
+# Named alias: TGI's name for the union is part of its OpenAPI document.
+Completion = TypeAliasType("Completion", Chunk | CompletionFinal)

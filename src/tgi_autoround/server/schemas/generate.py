@@ -1,18 +1,12 @@
 """JSON of `/`, `/generate`, `/generate_stream` and `/tokenize`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, RootModel
 
 from tgi_autoround.engine.request import FinishReason
 from tgi_autoround.server.schemas.base import U32, U64, RequestModel, ResponseModel, is_empty
-
-
-class GrammarType(RequestModel):
-    """A constraint on the output."""
-
-    type: Literal["json", "json_object", "regex", "json_schema"]
-    value: Any
+from tgi_autoround.server.schemas.grammar import GrammarType
 
 
 class GenerateParameters(RequestModel):
@@ -58,11 +52,11 @@ class CompatGenerateRequest(GenerateRequest):
 
 
 class PrefillToken(ResponseModel):
-    """A token of the prompt."""
+    """A token of the prompt; `logprob` is null for the first, which nothing precedes."""
 
     id: int
     text: str
-    logprob: float
+    logprob: float | None
 
 
 class Token(ResponseModel):
@@ -74,6 +68,18 @@ class Token(ResponseModel):
     special: bool
 
 
+class BestOfSequence(ResponseModel):
+    """A generation that was not the best of those asked for."""
+
+    generated_text: str
+    finish_reason: FinishReason
+    generated_tokens: int
+    seed: int | None
+    prefill: list[PrefillToken]
+    tokens: list[Token]
+    top_tokens: list[list[Token]] = Field(default_factory=list, exclude_if=is_empty)
+
+
 class Details(ResponseModel):
     """How a generation went; `seed` is null for greedy decoding."""
 
@@ -82,6 +88,8 @@ class Details(ResponseModel):
     seed: int | None
     prefill: list[PrefillToken]
     tokens: list[Token]
+    best_of_sequences: list[BestOfSequence] | None = Field(default=None, exclude_if=is_empty)
+    top_tokens: list[list[Token]] = Field(default_factory=list, exclude_if=is_empty)
 
 
 class GenerateResponse(ResponseModel):
@@ -105,6 +113,7 @@ class StreamResponse(ResponseModel):
 
     index: int
     token: Token
+    top_tokens: list[Token] = Field(default_factory=list, exclude_if=is_empty)
     generated_text: str | None = None
     details: StreamDetails | None = None
 
