@@ -1,10 +1,12 @@
 """Models that the engine would serve wrongly are refused before it takes a request."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers.models.bloom import modeling_bloom
 
 from tests.models import make_tokenizer
 from tgi_autoround.engine import Engine, EngineConfig, build_engine
@@ -23,6 +25,7 @@ SMALL = {
     "eos_token_id": 2,
     "pad_token_id": 2,
 }
+MOE = {"num_hidden_layers": 4, "num_experts": 4, "num_local_experts": 4, "moe_intermediate_size": 64}
 
 
 def make_model(path: Path, family: str, **config: object) -> Path:
@@ -43,9 +46,9 @@ def start(model_dir: Path, **options: int) -> Engine:
     [
         ("lfm2", {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}, "layers of type conv"),
         ("recurrent_gemma", {"num_hidden_layers": 3, "lru_width": 64}, "layers of type linear_attention"),
-        ("gemma2", {"num_hidden_layers": 2, "head_dim": 16}, "asks its attention for softcap"),
-        ("mistral", {"num_hidden_layers": 2, "sliding_window": 32}, "a window of 32 tokens"),
-        ("gptj", {"n_layer": 2, "n_head": 4, "n_embd": 64, "rotary_dim": 8}, "has its own attention code"),
+        ("qwen2_moe", {**MOE, "use_sliding_window": True, "sliding_window": 32}, "a window of 32 tokens by its mask"),
+        ("llama4_text", {**MOE, "head_dim": 16, "intermediate_size_mlp": 64}, "layers of type chunked_attention"),
+        ("xglm", {"num_layers": 2, "d_model": 64, "ffn_dim": 64, "attention_heads": 4}, "has its own attention code"),
     ],
 )
 def test_a_family_that_needs_more_than_attention_is_refused(
@@ -64,6 +67,28 @@ def test_layers_that_never_attend_are_refused_after_the_warm_up() -> None:
         check_every_layer_attended(cache)
 
 
-def test_a_window_that_no_request_reaches_is_no_reason_to_refuse(tmp_path: Path) -> None:
-    model_dir = make_model(tmp_path, "mistral", num_hidden_layers=2, sliding_window=32)
-    start(model_dir, max_total_tokens=32).stop()
+def test_a_longrope_model_is_served_up_to_its_original_length_and_not_above(tmp_path: Path) -> None:
+    """Above, transformers rotates every sequence of a batch as the longest one asks."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    config = {"num_hidden_layers": 2, "rope_parameters": rope, "original_max_position_embeddings": 64}
+    model_dir = make_model(tmp_path, "phi3", **config)
+    start(model_dir, max_total_tokens=64).stop()
+    with pytest.raises(UnsupportedError, match=r"'longrope'.*--max-total-tokens 64 or less"):
+        start(model_dir, max_total_tokens=65)
+
+
+def test_a_module_that_transformers_has_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_dir = make_model(tmp_path, "bloom", n_layer=2, n_head=4)
+    monkeypatch.setattr(modeling_bloom.BloomAttention, "__init__", without_norm_factor(modeling_bloom.BloomAttention))
+    with pytest.raises(UnsupportedError, match="BloomAttention has no inv_norm_factor"):
+        start(model_dir)
+
+
+def without_norm_factor(attention: type[torch.nn.Module]) -> Callable[..., None]:
+    original = attention.__init__
+
+    def init(self: torch.nn.Module, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)
+        del self.inv_norm_factor
+
+    return init

@@ -82,9 +82,10 @@ def decode(
     heads, batch, width = query.shape
     keys, values = keys[:, :, :longest], values[:, :, :longest]
     if not options.is_plain(longest):
-        return attend_masked(query.transpose(0, 1)[:, :, None], keys, values, step.decode_positions[:, None], options)[
-            :, :, 0
-        ]
+        attended = attend_masked(
+            query.transpose(0, 1)[:, :, None], keys, values, step.decode_positions[:, None], options
+        )
+        return attended[:, :, 0]
     grouped = query.transpose(0, 1).reshape(batch, keys.shape[1], -1, width)
     attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=step.decode_mask, scale=options.scaling)
     return attended.reshape(batch, heads, width)
@@ -100,8 +101,8 @@ def prefill(
     tokens, seen = query.shape[1], keys.shape[1]
     if not options.is_plain(seen):
         first = 0 if options.window is None else max(0, start - options.window + 1)
-        positions = torch.arange(start, seen, device=query.device)[None] - first
-        attended = attend_masked(query[None], keys[None, :, first:], values[None, :, first:], positions, options)
+        positions = torch.arange(start, seen, device=query.device)[None]
+        attended = attend_masked(query[None], keys[None, :, first:], values[None, :, first:], positions, options, first)
         return attended[0].transpose(0, 1)
     mask = None
     if start:

@@ -9,21 +9,37 @@ from tgi_autoround.engine.attention_options import AttentionOptions
 
 
 def attend_masked(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, options: AttentionOptions
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    positions: torch.Tensor,
+    options: AttentionOptions,
+    first: int = 0,
 ) -> torch.Tensor:
-    """query [batch, heads, tokens, head_dim] at `positions` int64 [batch, tokens], of which the first key has 0.
+    """query [batch, heads, tokens, head_dim] at `positions` int64 [batch, tokens].
 
-    keys, values [batch, kv_heads, seen, head_dim] -> [batch, heads, tokens, head_dim]
+    keys, values [batch, kv_heads, seen, head_dim] of positions from `first` on -> [batch, heads, tokens, head_dim]
     """
-    distance = positions[:, None, :, None] - torch.arange(keys.shape[2], device=query.device)
+    distance = positions[:, None, :, None] - torch.arange(first, first + keys.shape[2], device=query.device)
     visible = distance >= 0
     if options.window is not None:
         visible &= distance < options.window
-    bias = None if options.slopes is None else -options.slopes[:, None, None] * distance
+    bias = None
+    if options.key_bias is not None:
+        bias = _relative(options.key_bias, positions, slice(first, first + keys.shape[2]))
     if options.softcap is None and options.sinks is None:
         mask = visible if bias is None else bias.masked_fill(~visible, -math.inf).to(query.dtype)
         return _fused(query, keys, values, mask, options.scaling)
     return _step_by_step(query, keys, values, visible, bias, options)
+
+
+def _relative(key_bias: torch.Tensor, positions: torch.Tensor, seen: slice) -> torch.Tensor:
+    """Return the bias [batch, heads, tokens, seen], less that of each query's own position.
+
+    A softmax does not see what is added to a whole row, and so the near keys keep their precision at any position.
+    """
+    own = key_bias[:, positions].transpose(0, 1)
+    return key_bias[:, None, seen] - own[..., None]
 
 
 def _fused(

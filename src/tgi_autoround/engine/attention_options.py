@@ -12,17 +12,17 @@ class AttentionOptions:
     scaling: factor of the products; None is 1 / sqrt(head_dim)
     window: how many tokens a query sees, its own included; None is all
     softcap: scores are bent by `softcap * tanh(score / softcap)`
-    slopes: float32 [heads], ALiBi: subtracted from a score for each token between query and key
+    key_bias: float32 [heads, positions], ALiBi: added to the scores of the key at each position
     sinks: [heads], the score of one more key, which has no value
     """
 
     scaling: float | None = None
     window: int | None = None
     softcap: float | None = None
-    slopes: torch.Tensor | None = None
+    key_bias: torch.Tensor | None = None
     sinks: torch.Tensor | None = None
 
     def is_plain(self, seen: int) -> bool:
         """Whether queries at positions below `seen` attend causally and in no other way."""
         window_is_open = self.window is None or seen <= self.window
-        return window_is_open and self.softcap is None and self.slopes is None and self.sinks is None
+        return window_is_open and self.softcap is None and self.key_bias is None and self.sinks is None

@@ -16,13 +16,12 @@ from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
 from tgi_autoround.engine.memory import available_bytes
 from tgi_autoround.engine.runner import ModelRunner
 from tgi_autoround.engine.scheduler import Scheduler
-from tgi_autoround.errors import CheckpointError, ConfigError, UnsupportedError
+from tgi_autoround.errors import CheckpointError, ConfigError
 from tgi_autoround.modeling import build_model
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-POSITION_DEPENDENT_ROPE = ("dynamic", "longrope")
 
 
 def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase, PreTrainedConfig]:
@@ -43,10 +42,9 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         exact=config.cpu_compute == "fp32",
         trust_remote_code=config.trust_remote_code,
     )
-    _check_rope(model.config)
-    families.install(model)
     per_token = bytes_per_token(model.config, dtype)
     limits = resolve_limits(config, position_count(model.config), per_token, available_bytes(device))
+    families.install(model, limits.max_total_tokens)
     cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, dtype, device)
     tokenizer = _load_tokenizer(config)
     logger.info("%s on %s in %s, %d bytes of cache a token", limits, device, dtype, per_token)
@@ -71,15 +69,6 @@ def _dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
     if config.dtype not in DTYPES:
         raise ConfigError(f"dtype is {config.dtype!r}; choose one of {', '.join(DTYPES)}")
     return DTYPES[config.dtype]
-
-
-def _check_rope(config: PreTrainedConfig) -> None:
-    """These rescale with the longest sequence of a batch, so one request would change another's output."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    for parameters in (rope, *(nested for nested in rope.values() if isinstance(nested, dict))):
-        rope_type = parameters.get("rope_type")
-        if rope_type in POSITION_DEPENDENT_ROPE:
-            raise UnsupportedError(f"rope_type {rope_type!r} is not served yet; the engine batches any lengths")
 
 
 def _load_tokenizer(config: EngineConfig) -> PreTrainedTokenizerBase:

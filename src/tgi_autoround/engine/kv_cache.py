@@ -22,8 +22,8 @@ class KVCache:
         self, config: PreTrainedConfig, slots: int, max_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         shape = (slots, kv_head_count(config), max_tokens, head_dim(config))
-        self.keys = [_zeros(shape, dtype, device) for _ in range(config.num_hidden_layers)]
-        self.values = [_zeros(shape, dtype, device) for _ in range(config.num_hidden_layers)]
+        self.keys = [_zeros(shape, dtype, device) for _ in range(layer_count(config))]
+        self.values = [_zeros(shape, dtype, device) for _ in range(layer_count(config))]
         self.layers_used: set[int] = set()
         """Layers whose attention has read the cache, by index."""
 
@@ -43,14 +43,23 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
     """Return the cache memory that one token takes over all layers."""
-    return 2 * int(config.num_hidden_layers) * kv_head_count(config) * head_dim(config) * dtype.itemsize
+    return 2 * layer_count(config) * kv_head_count(config) * head_dim(config) * dtype.itemsize
+
+
+def layer_count(config: PreTrainedConfig) -> int:
+    """Return the number of layers that attend."""
+    return int(config.get_text_config().num_hidden_layers)
 
 
 def kv_head_count(config: PreTrainedConfig) -> int:
-    """Return the number of key/value heads."""
-    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    """Return the number of key/value heads of a layer."""
+    text = config.get_text_config()
+    if text.model_type == "falcon":
+        return int(text.num_kv_heads) if text.new_decoder_architecture or not text.multi_query else 1
+    return int(getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
 
 
 def head_dim(config: PreTrainedConfig) -> int:
     """Return the width of a head."""
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    text = config.get_text_config()
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)

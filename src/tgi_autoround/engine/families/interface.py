@@ -1,22 +1,45 @@
 """Models whose code calls transformers' attention interface: their attention becomes `attend_step`.
 
-The step's layout arrives as the keyword argument `step`, which transformers hands through from the model's call.
+The step's layout arrives as the keyword argument `step`, which transformers hands through from the model's call. Which
+keys a layer sees is said twice, by the mask that its model asks for and by an argument; both have to agree.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from tgi_autoround.engine.attention import StepLayout, attend_step
-from tgi_autoround.engine.attention_options import AttentionOptions
-from tgi_autoround.engine.kv_cache import KVCache
+from tgi_autoround.engine.attention import AttentionOptions, StepLayout, attend_step
 from tgi_autoround.errors import UnsupportedError
 
 NAME = "tgi_autoround"
 LAYER_TYPES = ("full_attention", "sliding_attention")
-UNSUPPORTED_ARGUMENTS = ("softcap", "s_aux", "position_bias", "head_mask")
+WITHOUT_EFFECT = ("dropout", "is_causal", "output_attentions", "output_router_logits", "position_ids", "use_cache")
+"""Arguments of the interface that say nothing which a step does not say, or nothing about attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class CausalMask:
+    """Stands in for a mask: a query sees itself and what is before it, `window` tokens at most in all."""
+
+    window: int | None
+
+
+def install(model: Any, _max_tokens: int) -> None:
+    """Make a transformers model call `attend`. Raises UnsupportedError where its layers do something else."""
+    config = model.config.get_text_config()
+    others = set(getattr(config, "layer_types", None) or ()) - set(LAYER_TYPES)
+    if others:
+        raise UnsupportedError(
+            f"{type(model).__name__} has layers of type {', '.join(sorted(others))}, which are not served yet"
+        )
+    if getattr(config, "num_kv_shared_layers", 0):
+        raise UnsupportedError(f"layers of {type(model).__name__} share keys and values, which is not served yet")
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, _mask)
+    model.set_attn_implementation(NAME)
 
 
 def attend(
@@ -24,64 +47,50 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: CausalMask | None,
     *,
     step: StepLayout | None = None,
     scaling: float | None = None,
-    **kwargs: Any,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Store keys and values, attend. query [1, heads, tokens, head_dim] -> [1, tokens, heads, head_dim]."""
-    del attention_mask
-    _refuse_unsupported(module, step, kwargs)
-    assert step is not None
-    output = attend_step(query[0], key[0], value[0], step, module.layer_idx, AttentionOptions(scaling))
-    return output[None], None
+    """Store keys and values, attend. query [1, heads, tokens, head_dim] -> [1, tokens, heads, head_dim].
 
-
-def _refuse_unsupported(module: Any, step: StepLayout | None, arguments: dict[str, Any]) -> None:
-    """Runs at warm-up too, so a model that needs more than this is refused before the server is up."""
-    name = type(module).__name__
-    if step is None:
-        raise UnsupportedError(f"{name} does not hand arguments to its attention, so the engine cannot serve it")
-    for argument in UNSUPPORTED_ARGUMENTS:
-        if arguments.get(argument) is not None:
-            raise UnsupportedError(f"{name} asks its attention for {argument}, which the engine does not do yet")
-    window = arguments.get("sliding_window")
-    if window is not None and window < step.cache.keys[0].shape[2]:
-        raise UnsupportedError(
-            f"{name} attends to a window of {window} tokens, which the engine does not do yet; "
-            f"serve it with --max-total-tokens {window} or less"
-        )
-
-
-def install(model: Any) -> None:
-    """Make a transformers model call `attend`. Raises UnsupportedError where its code has no attention interface."""
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, _no_mask)
-    if not getattr(model, "_supports_attention_backend", False):
-        raise UnsupportedError(
-            f"{type(model).__name__} has its own attention code, which the engine does not serve yet"
-        )
-    others = set(getattr(model.config, "layer_types", None) or ()) - set(LAYER_TYPES)
-    if others:
-        raise UnsupportedError(
-            f"{type(model).__name__} has layers of type {', '.join(sorted(others))}, which are not served yet"
-        )
-    model.set_attn_implementation(NAME)
-
-
-def check_every_layer_attended(cache: KVCache) -> None:
-    """Call after a step. Raises UnsupportedError where layers mix tokens in another way than by attention.
-
-    Convolutions and recurrences would mix the sequences that share a row, and keep no state between steps.
+    Refusals are raised at warm-up too, so a model that needs more than this is refused before the server is up.
     """
-    missing = set(range(len(cache.keys))) - cache.layers_used
-    if missing:
+    if step is None:
         raise UnsupportedError(
-            f"layers {', '.join(map(str, sorted(missing)))} do not attend through transformers' attention interface, "
-            "so the engine cannot serve this model yet"
+            f"{type(module).__name__} does not hand arguments to its attention, so the engine cannot serve it"
         )
+    _refuse_unknown(module, others)
+    window = _window(module, attention_mask, sliding_window, step.cache.keys[0].shape[2])
+    options = AttentionOptions(scaling, window, softcap, sinks=s_aux)
+    return attend_step(query[0], key[0], value[0], step, module.layer_idx, options)[None], None
 
 
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """The step's layout says who sees what."""
+def _refuse_unknown(module: Any, arguments: dict[str, Any]) -> None:
+    for name, value in arguments.items():
+        if name not in WITHOUT_EFFECT and value is not None:
+            raise UnsupportedError(
+                f"{type(module).__name__} asks its attention for {name}, which the engine does not do yet"
+            )
+
+
+def _window(module: Any, mask: CausalMask | None, argument: int | None, max_tokens: int) -> int | None:
+    """A window that no request reaches is none."""
+    window = mask.window if mask is not None else None
+    if argument != window and min(argument or max_tokens, window or max_tokens) < max_tokens:
+        raise UnsupportedError(
+            f"{type(module).__name__} has a window of {window} tokens by its mask and of {argument} by its arguments; "
+            "the engine cannot tell which it means"
+        )
+    return window
+
+
+def _mask(*_args: Any, local_size: int | None = None, use_vmap: bool = False, **others: Any) -> CausalMask:
+    """What a model's code gets where it asks transformers for a mask."""
+    if use_vmap or "allow_is_bidirectional_skip" in others:
+        raise UnsupportedError("this model's tokens do not see just those before them, which is not served yet")
+    return CausalMask(local_size)
