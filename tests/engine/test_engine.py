@@ -148,7 +148,7 @@ def test_an_engine_that_dies_leaves_nobody_waiting(quantized: Quantized, monkeyp
         raise RuntimeError("injected")
 
     engine = start_engine(quantized(bits=4), max_batch_size=4, max_total_tokens=256)
-    monkeypatch.setattr(engine._scheduler, "remove", explode)
+    monkeypatch.setattr(engine._scheduler, "_take_out", explode)
     answers = ask_all(engine, [(PROMPT, SamplingParams(max_new_tokens=tokens)) for tokens in (5, 100)])
     assert answers[-1].failure is not None
     assert not engine.healthy()

@@ -1,84 +1,96 @@
-"""Thousands of random requests through the scheduler, with a cache of integers that shows every misplaced row."""
-
-import random
+"""Who enters a step, in small cases; test_simulation.py has the large ones."""
 
 import pytest
-import torch
-from transformers import LlamaConfig
+from transformers import PreTrainedTokenizerBase
 
+from tests.engine.hash_model import HashModel, make_cache
 from tests.models import make_tokenizer
 from tgi_autoround.engine.config import EngineLimits
-from tgi_autoround.engine.kv_cache import KVCache
+from tgi_autoround.engine.pace import Pace
 from tgi_autoround.engine.request import Request, SamplingParams
 from tgi_autoround.engine.scheduler import Plan, Scheduler
 from tgi_autoround.engine.sequence import Sequence
 
 LIMITS = EngineLimits(
-    max_input_tokens=63, max_total_tokens=64, max_batch_prefill_tokens=40, max_batch_total_tokens=256, max_batch_size=6
+    max_input_tokens=127,
+    max_total_tokens=128,
+    max_batch_prefill_tokens=30,
+    max_batch_total_tokens=1024,
+    max_batch_size=6,
+    max_waiting_tokens=2,
 )
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
     return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
-@pytest.fixture
-def cache() -> KVCache:
-    config = LlamaConfig(hidden_size=4, num_attention_heads=1, num_key_value_heads=1, num_hidden_layers=1)
-    return KVCache(config, LIMITS.max_batch_size, LIMITS.max_total_tokens, torch.float32, torch.device("cpu"))
+class Harness:
+    """A scheduler with its model."""
 
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        cache = make_cache(LIMITS)
+        self.scheduler = Scheduler(LIMITS, cache)
+        self._model = HashModel(cache)
+        self._tokenizer = tokenizer
 
-def execute(plan: Plan, cache: KVCache) -> list[Sequence]:
-    """A model that writes each sequence's identity into the cache and generates token 5."""
-    for sequence in plan.decoding:
-        cache.keys[0][sequence.slot, :, sequence.cached] = id(sequence) % 2**20
-        sequence.cached += 1
-    for chunk in plan.chunks:
-        cache.keys[0][chunk.sequence.slot, :, chunk.start : chunk.stop] = id(chunk.sequence) % 2**20
-        chunk.sequence.cached = chunk.stop
-    return [sequence for sequence in plan.sequences if sequence.is_decoding]
+    def submit(self, prompt_tokens: int) -> Sequence:
+        request = Request([3] * prompt_tokens, SamplingParams(max_new_tokens=20))
+        sequence = Sequence.of(request, lambda _event: None, self._tokenizer)
+        self.scheduler.add(sequence)
+        return sequence
 
-
-def test_no_budget_is_passed_no_row_misplaced_and_everyone_is_served(tokenizer, cache: KVCache) -> None:
-    random_ = random.Random(0)
-    scheduler = Scheduler(LIMITS, cache)
-    order, admitted, finished = [], [], 0
-    while finished < 2000:
-        if len(scheduler.waiting) < 10:
-            prompt = [3] * random_.randint(1, 63)
-            params = SamplingParams(max_new_tokens=random_.randint(1, 64 - len(prompt)))
-            sequence = Sequence.of(Request(prompt, params), lambda _event: None, tokenizer)
-            scheduler.add(sequence)
-            order.append(sequence)
-        plan = scheduler.plan()
+    def step(self) -> Plan:
+        plan = self.scheduler.plan()
         assert plan is not None
-        assert scheduler.reserved_tokens <= LIMITS.max_batch_total_tokens
-        assert sum(chunk.stop - chunk.start for chunk in plan.chunks) <= LIMITS.max_batch_prefill_tokens
-        assert [sequence.slot for sequence in plan.decoding] == list(range(len(plan.decoding)))
-        admitted += [chunk.sequence for chunk in plan.chunks if chunk.start == 0]
-        for sequence in execute(plan, cache):
-            sequence.tokens.append(5)
-            rows = cache.keys[0][sequence.slot, :, : sequence.cached]
-            assert (rows == id(sequence) % 2**20).all()
-            if sequence.generated_tokens == sequence.request.params.max_new_tokens or random_.random() < 0.02:
-                scheduler.remove(sequence)
-                finished += 1
-    assert admitted == order[: len(admitted)]
+        for sequence, token in self._model.step(plan):
+            sequence.tokens.append(token)
+        return plan
 
 
-def test_a_waiting_request_can_be_removed(tokenizer, cache: KVCache) -> None:
-    scheduler = Scheduler(LIMITS, cache)
-    sequences = [
-        Sequence.of(Request([3] * 50, SamplingParams(max_new_tokens=14)), lambda _event: None, tokenizer)
-        for _ in range(9)
-    ]
-    for sequence in sequences:
-        scheduler.add(sequence)
-    scheduler.plan()
-    scheduler.remove(sequences[-1])
-    assert sequences[-1] not in scheduler.waiting
+def test_prompts_are_rationed_while_streams_run_until_waiting_tokens_end_it(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    harness = Harness(tokenizer)
+    harness.scheduler.pace.record(decoding=1, prompt_tokens=0, step_s=1.0)
+    harness.scheduler.pace.record(decoding=0, prompt_tokens=20, step_s=1.0)
+    harness.submit(40)
+    assert [harness.step().prompt_tokens for _ in range(3)] == [30, 10, 0]
+    harness.submit(100)
+    assert [harness.step().prompt_tokens for _ in range(5)] == [20, 20, 30, 20, 10]
 
 
-def test_an_empty_scheduler_has_no_plan(cache: KVCache) -> None:
-    assert Scheduler(LIMITS, cache).plan() is None
+def test_more_prompts_than_streams_enter_at_full_speed(tokenizer: PreTrainedTokenizerBase) -> None:
+    harness = Harness(tokenizer)
+    harness.submit(10)
+    harness.step()
+    for _ in range(2):
+        harness.submit(50)
+    assert harness.step().prompt_tokens == LIMITS.max_batch_prefill_tokens
+
+
+def test_the_pace_holds_a_step_to_its_stretch_whatever_the_batch() -> None:
+    def step_s(decoding: int, prompt_tokens: int) -> float:
+        return 0.040 + 0.003 * (decoding + prompt_tokens)
+
+    pace = Pace()
+    for decoding in (1, 1, 1, 1, 8, 8, 16, 16, 16):
+        chunk = pace.prompt_tokens(decoding)
+        for prompt_tokens in (0, chunk, chunk, chunk):
+            pace.record(decoding, prompt_tokens, step_s(decoding, prompt_tokens))
+        assert step_s(decoding, pace.prompt_tokens(decoding)) < 2.5 * step_s(decoding, 0)
+    assert pace.prompt_tokens(16) == pytest.approx(step_s(16, 0) / 0.003, rel=0.2)
+
+
+def test_a_waiting_request_can_leave(tokenizer: PreTrainedTokenizerBase) -> None:
+    harness = Harness(tokenizer)
+    sequences = [harness.submit(50) for _ in range(9)]
+    harness.step()
+    harness.scheduler.finish(sequences[-1])
+    assert sequences[-1] not in harness.scheduler.waiting
+    assert len(harness.scheduler.waiting) + len(harness.scheduler.running) == 8
+
+
+def test_an_empty_scheduler_has_no_plan() -> None:
+    assert Scheduler(LIMITS, make_cache(LIMITS)).plan() is None

@@ -2,7 +2,8 @@
 
 from tgi_autoround.engine.build import build_engine
 from tgi_autoround.engine.config import EngineConfig, EngineLimits
-from tgi_autoround.engine.engine import Engine, Observer
+from tgi_autoround.engine.engine import Engine
+from tgi_autoround.engine.observer import Observer, StepReport
 from tgi_autoround.engine.request import (
     Failure,
     Finish,
@@ -31,6 +32,7 @@ __all__ = [
     "PrefillToken",
     "Request",
     "SamplingParams",
+    "StepReport",
     "Token",
     "Watermark",
     "build_engine",

@@ -43,7 +43,13 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         trust_remote_code=config.trust_remote_code,
     )
     per_token = bytes_per_token(model.config, dtype)
-    limits = resolve_limits(config, position_count(model.config), per_token, available_bytes(device))
+    limits = resolve_limits(
+        config,
+        position_count(model.config),
+        per_token,
+        available_bytes(device),
+        reserves_slots=device.type != "cpu",
+    )
     families.install(model, limits.max_total_tokens)
     cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, dtype, device)
     tokenizer = _load_tokenizer(config)

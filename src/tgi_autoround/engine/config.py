@@ -11,14 +11,19 @@ from tgi_autoround.errors import ConfigError
 DEFAULT_MAX_TOTAL_TOKENS = 4096
 DEFAULT_MAX_BATCH_SIZE = 64
 DEFAULT_STEP_TOKENS = 512
-"""Prompt tokens computed in one step: more raises throughput, and the pause of streams while a prompt enters."""
+"""Prompt tokens computed in one step where no stream is held up by it: more raise throughput but little."""
+DEFAULT_WAITING_SERVED_RATIO = 1.2
+"""Prompts that wait for each running stream from which on steps are for prompts; TGI's own example of the option."""
 MEMORY_SHARE_FOR_CACHE = 0.25
+PREFIX_SHARE = 0.125
+"""Part of the cache for prefixes where slots take their memory at once, and so cannot share it with them."""
 _COUNTS = (
     "max_input_tokens",
     "max_total_tokens",
     "max_batch_prefill_tokens",
     "max_batch_total_tokens",
     "max_batch_size",
+    "max_waiting_tokens",
     "kv_cache_bytes",
 )
 
@@ -65,18 +70,59 @@ class EngineLimits:
     max_total_tokens: int
     max_batch_prefill_tokens: int
     max_batch_total_tokens: int
+    """Tokens in the cache at any time; where memory is taken as tokens arrive, stored prefixes are among them."""
     max_batch_size: int
+    waiting_served_ratio: float = DEFAULT_WAITING_SERVED_RATIO
+    """Prompts that wait for each running stream from which on a step takes max_batch_prefill_tokens of them."""
+    max_waiting_tokens: int | None = None
+    """Steps with fewer prompt tokens for the streams' sake after which one takes all; None sets no end to them."""
+    prefix_cache_tokens: int = 0
+    """Most tokens of prefixes that are kept for prompts that begin alike; 0 keeps none."""
 
 
-def resolve_limits(config: EngineConfig, positions: int, bytes_per_token: int, available_bytes: int) -> EngineLimits:
+def resolve_limits(
+    config: EngineConfig, positions: int, bytes_per_token: int, available_bytes: int, *, reserves_slots: bool
+) -> EngineLimits:
     """Return the limits for a model of `positions` positions on a machine with `available_bytes` of free memory.
 
+    `reserves_slots`: each place in the batch takes the memory of max_total_tokens at once, not as tokens arrive.
     Raises ConfigError where options contradict each other, the model or the memory.
     """
+    _check_counts(config)
+    total, longest_input = _request_lengths(config, positions)
+    budget = _cache_tokens(config, total, bytes_per_token, available_bytes)
+    slots = config.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+    prefix_tokens = budget if config.prefix_caching else 0
+    if reserves_slots:
+        prefix_tokens = int(prefix_tokens * PREFIX_SHARE)
+        if config.max_batch_total_tokens is None and budget - prefix_tokens >= total:
+            budget -= prefix_tokens
+        slots = min(slots, budget // total)
+        budget = min(budget, slots * total)
+    return EngineLimits(
+        max_input_tokens=longest_input,
+        max_total_tokens=total,
+        max_batch_prefill_tokens=config.max_batch_prefill_tokens or DEFAULT_STEP_TOKENS,
+        max_batch_total_tokens=budget,
+        max_batch_size=slots,
+        waiting_served_ratio=config.waiting_served_ratio or DEFAULT_WAITING_SERVED_RATIO,
+        max_waiting_tokens=config.max_waiting_tokens,
+        prefix_cache_tokens=min(prefix_tokens, budget),
+    )
+
+
+def _check_counts(config: EngineConfig) -> None:
     for name in _COUNTS:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1, or left out")
+    ratio = config.waiting_served_ratio
+    if ratio is not None and not ratio > 0:
+        raise ConfigError(f"waiting_served_ratio is {ratio}; it must be above 0, or left out")
+
+
+def _request_lengths(config: EngineConfig, positions: int) -> tuple[int, int]:
+    """Return max_total_tokens and max_input_tokens."""
     total = config.max_total_tokens or min(positions, DEFAULT_MAX_TOTAL_TOKENS)
     longest_input = config.max_input_tokens or total - 1
     if total > positions:
@@ -85,26 +131,31 @@ def resolve_limits(config: EngineConfig, positions: int, bytes_per_token: int, a
         raise ConfigError(
             f"max_input_tokens is {longest_input}; it must be between 1 and max_total_tokens - 1 = {total - 1}"
         )
-    budget_bytes = config.kv_cache_bytes or int(available_bytes * MEMORY_SHARE_FOR_CACHE)
-    slots_in_budget = budget_bytes // (total * bytes_per_token)
-    if slots_in_budget == 0:
+    return total, longest_input
+
+
+def _cache_tokens(config: EngineConfig, total: int, bytes_per_token: int, available_bytes: int) -> int:
+    """Return the tokens that the cache may hold: as many as asked for, or as fit the memory for it."""
+    asked = config.max_batch_total_tokens
+    if asked is not None and asked < total:
+        raise ConfigError(f"max_batch_total_tokens is {asked}; it must be at least max_total_tokens {total}")
+    budget_bytes = config.kv_cache_bytes or int(available_bytes * (1 if asked else MEMORY_SHARE_FOR_CACHE))
+    fitting = budget_bytes // bytes_per_token
+    if asked is not None and asked > fitting:
+        raise ConfigError(
+            f"max_batch_total_tokens {asked} needs {asked * bytes_per_token / 2**20:.0f} MiB of cache, "
+            f"but there are {budget_bytes / 2**20:.0f} MiB for it; lower it or raise the cache memory"
+        )
+    if fitting < total:
         raise ConfigError(
             f"one request of max_total_tokens {total} needs {total * bytes_per_token / 2**20:.0f} MiB of cache, "
             f"but the budget is {budget_bytes / 2**20:.0f} MiB; lower max_total_tokens or raise the cache memory"
         )
-    slots = min(config.max_batch_size or DEFAULT_MAX_BATCH_SIZE, slots_in_budget)
-    batch_total = config.max_batch_total_tokens or slots * total
-    if batch_total < total:
-        raise ConfigError(f"max_batch_total_tokens is {batch_total}; it must be at least max_total_tokens {total}")
-    return EngineLimits(
-        max_input_tokens=longest_input,
-        max_total_tokens=total,
-        max_batch_prefill_tokens=config.max_batch_prefill_tokens or DEFAULT_STEP_TOKENS,
-        max_batch_total_tokens=min(batch_total, slots * total),
-        max_batch_size=slots,
-    )
+    return asked or fitting
 
 
 def position_count(config: PreTrainedConfig) -> int:
     """Return how many positions the model was made for."""
-    return int(getattr(config, "max_position_embeddings", DEFAULT_MAX_TOTAL_TOKENS))
+    text = config.get_text_config()
+    names = ("max_position_embeddings", "max_seq_len")
+    return next((int(getattr(text, name)) for name in names if hasattr(text, name)), DEFAULT_MAX_TOTAL_TOKENS)

@@ -11,12 +11,12 @@ import math
 import threading
 import time
 from collections import deque
-from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround.engine.config import EngineLimits
 from tgi_autoround.engine.grammar import Grammars
+from tgi_autoround.engine.observer import Observer, StepReport
 from tgi_autoround.engine.request import Failure, OnEvent, Output, Request, SamplingParams
 from tgi_autoround.engine.runner import ModelRunner
 from tgi_autoround.engine.sampling import Choice, choose
@@ -26,13 +26,6 @@ from tgi_autoround.engine.token_texts import TokenTexts
 from tgi_autoround.errors import EngineError
 
 logger = logging.getLogger(__name__)
-
-
-class Observer(Protocol):
-    """Told of every step; the server makes metrics of it."""
-
-    def on_step(self, *, method: str, batch_size: int, batch_tokens: int, queue_size: int, inference_s: float) -> None:
-        """`method` is "prefill" where prompt tokens were computed, else "decode"; batch_tokens are reserved ones."""
 
 
 class Engine:
@@ -115,7 +108,7 @@ class Engine:
             for _ in due:
                 sequence.add(Choice(0, 0.0), self._texts, is_eos=False)
             if sequence.generated_tokens == params.max_new_tokens:
-                self._scheduler.remove(sequence)
+                self._scheduler.finish(sequence)
         self._runner.check_architecture()
 
     def _run(self) -> None:
@@ -149,6 +142,8 @@ class Engine:
         with self._submitting:
             if not self._inbox:
                 self._idle.set()
+        if self.observer is not None:
+            self.observer.on_idle()
         self._wake.wait()
         self._wake.clear()
 
@@ -157,7 +152,7 @@ class Engine:
             self._scheduler.add(self._inbox.popleft())
         for sequence in (*self._scheduler.running, *self._scheduler.waiting):
             if sequence.request.cancelled:
-                self._scheduler.remove(sequence)
+                self._scheduler.finish(sequence)
 
     def _step(self, plan: Plan) -> None:
         started = time.perf_counter()
@@ -165,14 +160,25 @@ class Engine:
         choices = choose([sequence.sampler for sequence in due], logits) if due else []
         for sequence, choice in zip(due, choices, strict=True):
             self._emit(sequence, choice)
-        if self.observer is not None:
-            self.observer.on_step(
+        self._report(plan, time.perf_counter() - started)
+
+    def _report(self, plan: Plan, step_s: float) -> None:
+        self._scheduler.pace.record(len(plan.decoding), plan.prompt_tokens, step_s)
+        if self.observer is None:
+            return
+        counts = self._scheduler.counts
+        self.observer.on_step(
+            StepReport(
                 method="prefill" if plan.chunks else "decode",
                 batch_size=len(plan.sequences),
-                batch_tokens=self._scheduler.reserved_tokens,
+                batch_tokens=self._scheduler.held_tokens,
                 queue_size=len(self._scheduler.waiting) + len(self._inbox),
-                inference_s=time.perf_counter() - started,
+                inference_s=step_s,
+                admitted_tokens=counts.admitted_tokens,
+                reused_tokens=counts.reused_tokens,
+                preemptions=counts.preemptions,
             )
+        )
 
     def _emit(self, sequence: Sequence, choice: Choice) -> None:
         if not math.isfinite(choice.logprob):
@@ -180,14 +186,14 @@ class Engine:
             return
         output = sequence.add(choice, self._texts, is_eos=choice.token_id in self._eos_token_ids)
         if output.finish is not None:
-            self._scheduler.remove(sequence)
+            self._scheduler.finish(sequence)
         if not sequence.request.cancelled:
             _deliver(sequence, output)
 
     def _fail(self, sequences: tuple[Sequence, ...], message: str) -> None:
         for sequence in sequences:
             if sequence in self._scheduler.running or sequence in self._scheduler.waiting:
-                self._scheduler.remove(sequence)
+                self._scheduler.fail(sequence)
                 _deliver(sequence, Failure(message))
 
 

@@ -4,41 +4,83 @@ Keeping them dense makes a decode batch a view `[:batch]` of the cache, so atten
 copy of a sequence's keys and values when an earlier one leaves.
 """
 
-import math
-import mmap
-
 import torch
 from transformers import PreTrainedConfig
+
+from tgi_autoround.engine.memory_pages import Pages
 
 
 class KVCache:
     """keys, values: one tensor a layer, [slots, kv_heads, max_tokens, head_dim] in the compute dtype.
 
-    Memory is reserved as address space and taken as tokens arrive. It starts as zeros: attention multiplies what it
-    masks by 0, and 0 times the NaN of recycled memory is NaN.
+    On a CPU slots are address space, and memory is taken as tokens arrive; elsewhere it is taken at once. It starts
+    as zeros: attention multiplies what it masks by 0, and 0 times the NaN of recycled memory is NaN.
     """
 
     def __init__(
         self, config: PreTrainedConfig, slots: int, max_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         shape = (slots, kv_head_count(config), max_tokens, head_dim(config))
-        self.keys = [_zeros(shape, dtype, device) for _ in range(layer_count(config))]
-        self.values = [_zeros(shape, dtype, device) for _ in range(layer_count(config))]
+        layers = range(layer_count(config))
+        self._pages: list[Pages] = []
+        self._resident = [0] * slots
+        if device.type == "cpu":
+            self._pages = [Pages(shape, dtype) for _ in (*layers, *layers)]
+            tensors = [pages.tensor for pages in self._pages]
+        else:
+            tensors = [torch.zeros(shape, dtype=dtype, device=device) for _ in (*layers, *layers)]
+        self.keys, self.values = tensors[: len(layers)], tensors[len(layers) :]
         self.layers_used: set[int] = set()
         """Layers whose attention has read the cache, by index."""
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Keys and values of all layers."""
+        return (*self.keys, *self.values)
+
+    @property
+    def resident_tokens(self) -> int:
+        """Tokens that memory has been taken for and not given back; 0 where it is not taken as tokens arrive."""
+        return sum(self._resident)
+
+    def take(self, slot: int, tokens: int) -> None:
+        """Note that a slot is about to hold so many tokens."""
+        if self._pages:
+            self._resident[slot] = max(self._resident[slot], tokens)
+
+    def keep_only(self, held_tokens: list[int]) -> None:
+        """Give back the memory of all but the first `held_tokens[slot]` tokens of each slot."""
+        for slot, taken in enumerate(self._resident):
+            held = held_tokens[slot] if slot < len(held_tokens) else 0
+            if held < taken:
+                for pages in self._pages:
+                    _give_back(pages, slot, held, taken)
+                self._resident[slot] = held
+
     def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy the first `tokens` of one slot to another."""
-        for layer in (*self.keys, *self.values):
-            layer[target, :, :tokens] = layer[source, :, :tokens]
+        """Copy the first `tokens` of one slot to another, and give the first one's memory back."""
+        self.take(target, tokens)
+        for layer, tensor in enumerate(self.tensors):
+            tensor[target, :, :tokens] = tensor[source, :, :tokens]
+            if self._pages:
+                _give_back(self._pages[layer], source, 0, self._resident[source])
+        self._resident[source] = 0
+
+    def erase(self, slot: int) -> None:
+        """Make a slot zeros again, where a model may have left numbers in it that are none."""
+        for tensor in self.tensors:
+            tensor[slot, :, : self._resident[slot] if self._pages else None] = 0
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """torch.zeros writes every page of a CPU tensor; fresh pages of the system are zero without that."""
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
-    return torch.frombuffer(pages, dtype=dtype).view(shape)
+def _give_back(pages: Pages, slot: int, start: int, stop: int) -> None:
+    """Give back the memory of a slot's tokens `start..stop`; those after `stop` have none."""
+    heads, max_tokens, width = pages.tensor.shape[1:]
+    first = slot * heads
+    if start == 0:
+        pages.give_back(first * max_tokens * width, (first + heads) * max_tokens * width)
+        return
+    for row in range(first, first + heads):
+        pages.give_back((row * max_tokens + start) * width, (row * max_tokens + stop) * width)
 
 
 def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:

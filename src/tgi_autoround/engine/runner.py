@@ -70,7 +70,7 @@ def _due(plan: Plan) -> tuple[list[Sequence], list[int]]:
     end = len(plan.decoding)
     for chunk in plan.chunks:
         end += chunk.stop - chunk.start
-        if chunk.stop == len(chunk.sequence.request.prompt_ids):
+        if chunk.is_last:
             due.append(chunk.sequence)
             rows.append(end - 1)
     return due, rows

@@ -1,26 +1,39 @@
-"""Who runs in the next step: continuous batching by token budget, first come first served.
+"""Who runs in the next step: continuous batching by what the cache holds, first come first served.
 
-Every step decodes one token of each running sequence and, within `max_batch_prefill_tokens`, computes the next part
-of the prompts that wait to run. A request is admitted once its prompt and all it may generate fit the batch's budget,
-so a running one never has to be stopped for memory.
+Every step decodes one token of each running sequence and computes the next part of the prompts that wait to run.
+A request is admitted when its prompt fits beside what the batch holds and is about to hold. Where the batch outgrows
+the budget all the same, the youngest sequence goes back to the head of the queue, and its tokens are computed again
+later: the oldest always goes on, so everyone is served.
 """
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
 
 from tgi_autoround.engine.config import EngineLimits
 from tgi_autoround.engine.kv_cache import KVCache
+from tgi_autoround.engine.pace import Pace
+from tgi_autoround.engine.prefix_cache import PrefixCache
 from tgi_autoround.engine.sequence import Sequence
+
+GROWTH_SHARE = 0.25
+"""Part of the tokens a batch may still generate that has to fit when another joins. Most requests end long before
+max_new_tokens, so reserving all of it leaves memory unused; reserving none makes preemptions, which compute twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The part `start..stop` of a sequence's prompt."""
+    """The part `start..stop` of a sequence's tokens that have to be computed before it decodes."""
 
     sequence: Sequence
     start: int
     stop: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the sequence's next token is due with this part."""
+        return self.stop == self.sequence.prefill_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +48,135 @@ class Plan:
         """Everyone who takes part."""
         return (*self.decoding, *(chunk.sequence for chunk in self.chunks))
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all chunks."""
+        return sum(chunk.stop - chunk.start for chunk in self.chunks)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the start, in tokens and times."""
+
+    admitted_tokens: int = 0
+    reused_tokens: int = 0
+    preemptions: int = 0
+
 
 class Scheduler:
     """The queue and the running batch.
 
-    Invariant: `running[i].slot == i`, and sequences that decode come before those whose prompt is being computed.
+    Invariants: `running[i].slot == i`; sequences that decode come before those whose prompt is being computed; whoever
+    runs came before everyone who waits.
     """
 
     def __init__(self, limits: EngineLimits, cache: KVCache) -> None:
         self._limits = limits
         self._cache = cache
+        self._prefixes = PrefixCache(cache, limits.prefix_cache_tokens)
+        self._arrivals = 0
+        self._rationed_steps = 0
+        self._entered: list[Sequence] = []
+        self.pace = Pace()
+        self.counts = Counts()
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
     @property
-    def reserved_tokens(self) -> int:
-        """Tokens that the running batch may come to hold."""
-        return sum(sequence.reserved_tokens for sequence in self.running)
+    def held_tokens(self) -> int:
+        """Tokens of the cache that the running batch holds or is about to."""
+        return sum(sequence.held_tokens for sequence in self.running)
 
     def add(self, sequence: Sequence) -> None:
         """Put a sequence at the end of the queue."""
+        self._arrivals += 1
+        sequence.arrival = self._arrivals
+        sequence.restart()
         self.waiting.append(sequence)
 
     def plan(self) -> Plan | None:
         """Return the next step's work, admitting from the queue what fits; None when there is nothing to do."""
+        self._keep_prompts()
+        while self.held_tokens > self._limits.max_batch_total_tokens:
+            self._preempt(max(self.running, key=lambda sequence: sequence.arrival))
         decoding = tuple(sequence for sequence in self.running if sequence.is_decoding)
-        budget = self._limits.max_batch_prefill_tokens
+        chunks = self._plan_chunks(decoding)
+        if not decoding and not chunks:
+            return None
+        self._take_memory(decoding, chunks)
+        self._entered = [chunk.sequence for chunk in chunks if chunk.is_last]
+        return Plan(decoding, tuple(chunks))
+
+    def finish(self, sequence: Sequence) -> None:
+        """Take a sequence out whose tokens may be of use to others that begin alike."""
+        if sequence.slot >= 0:
+            self._keep(sequence)
+        self._take_out(sequence)
+
+    def fail(self, sequence: Sequence) -> None:
+        """Take a sequence out that the model failed on."""
+        if sequence.slot >= 0:
+            self._cache.erase(sequence.slot)
+        self._take_out(sequence)
+
+    def _plan_chunks(self, decoding: tuple[Sequence, ...]) -> list[Chunk]:
+        budget = self._prompt_budget(len(decoding))
         chunks: list[Chunk] = []
         for sequence in self.running[len(decoding) :]:
             budget -= self._add_chunk(chunks, sequence, budget)
         while budget > 0 and self._can_admit():
             budget -= self._add_chunk(chunks, self._admit(), budget)
-        return Plan(decoding, tuple(chunks)) if decoding or chunks else None
+        return chunks
 
-    def remove(self, sequence: Sequence) -> None:
+    def _prompt_budget(self, decoding: int) -> int:
+        """All that is allowed where nobody's stream is held up, or so many wait that it should be."""
+        whole = self._limits.max_batch_prefill_tokens
+        pending = len(self.running) - decoding + len(self.waiting)
+        longest = self._limits.max_waiting_tokens
+        if (
+            not decoding
+            or pending >= self._limits.waiting_served_ratio * decoding
+            or (longest is not None and self._rationed_steps >= longest)
+        ):
+            self._rationed_steps = 0
+            return whole
+        self._rationed_steps = self._rationed_steps + 1 if pending else 0
+        return min(whole, self.pace.prompt_tokens(decoding))
+
+    def _can_admit(self) -> bool:
+        if not self.waiting or len(self.running) == self._limits.max_batch_size:
+            return False
+        batch = (*self.running, self.waiting[0])
+        growth = sum(sequence.reserved_tokens - sequence.held_tokens for sequence in batch)
+        held = sum(sequence.held_tokens for sequence in batch)
+        return len(batch) == 1 or held + math.ceil(growth * GROWTH_SHARE) <= self._limits.max_batch_total_tokens
+
+    def _admit(self) -> Sequence:
+        sequence = self.waiting.popleft()
+        sequence.slot = len(self.running)
+        sequence.request.started_at = sequence.request.started_at or time.perf_counter()
+        self.running.append(sequence)
+        self.counts.admitted_tokens += sequence.prefill_tokens
+        if self._limits.prefix_cache_tokens and not sequence.request.prefill_logprobs:
+            self._reuse_prefix(sequence)
+        return sequence
+
+    def _reuse_prefix(self, sequence: Sequence) -> None:
+        """Room is made for the copy first, which may cost the end of what was found."""
+        self._cache.take(sequence.slot, self._prefixes.match(sequence))
+        self._fit_memory([other.cached for other in self.running[:-1]] + [sequence.prefill_tokens])
+        if found := self._prefixes.match(sequence):
+            self._prefixes.load(sequence, found)
+            sequence.cached = found
+            self.counts.reused_tokens += found
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._take_out(sequence)
+        sequence.restart()
+        self.waiting.appendleft(sequence)
+        self.counts.preemptions += 1
+
+    def _take_out(self, sequence: Sequence) -> None:
         """Take a sequence out, wherever it is, and close the gap that its slot leaves."""
         if sequence.slot < 0:
             self.waiting.remove(sequence)
@@ -81,18 +189,7 @@ class Scheduler:
         for slot in range(gap, len(self.running) - 1):
             self._relocate(self.running[slot + 1], slot)
         self.running.pop()
-
-    def _can_admit(self) -> bool:
-        if not self.waiting or len(self.running) == self._limits.max_batch_size:
-            return False
-        return self.reserved_tokens + self.waiting[0].reserved_tokens <= self._limits.max_batch_total_tokens
-
-    def _admit(self) -> Sequence:
-        sequence = self.waiting.popleft()
-        sequence.slot = len(self.running)
-        sequence.request.started_at = time.perf_counter()
-        self.running.append(sequence)
-        return sequence
+        sequence.slot = -1
 
     def _relocate(self, sequence: Sequence, slot: int) -> None:
         """Of the prompts being computed only the first holds tokens, so closing a gap copies little."""
@@ -100,10 +197,35 @@ class Scheduler:
         sequence.slot = slot
         self.running[slot] = sequence
 
+    def _keep_prompts(self) -> None:
+        """Prompts computed in the last step, but for those whose numbers were none: these are out by now."""
+        for sequence in self._entered:
+            if sequence.slot >= 0:
+                self._keep(sequence)
+        self._entered = []
+
+    def _keep(self, sequence: Sequence) -> None:
+        if self._limits.prefix_cache_tokens:
+            room = self._limits.max_batch_total_tokens - self._cache.resident_tokens
+            self._prefixes.save(sequence, room)
+
+    def _take_memory(self, decoding: tuple[Sequence, ...], chunks: list[Chunk]) -> None:
+        held = [sequence.cached + 1 for sequence in decoding] + [chunk.stop for chunk in chunks]
+        for slot, tokens in enumerate(held):
+            self._cache.take(slot, tokens)
+        self._fit_memory(held)
+
+    def _fit_memory(self, held_tokens: list[int]) -> None:
+        """What slots no longer hold goes first, then the prefixes that were not used for longest."""
+        budget = self._limits.max_batch_total_tokens
+        if self._cache.resident_tokens + self._prefixes.tokens > budget:
+            self._cache.keep_only(held_tokens)
+            self._prefixes.shrink(budget - self._cache.resident_tokens)
+
     @staticmethod
     def _add_chunk(chunks: list[Chunk], sequence: Sequence, budget: int) -> int:
         start = sequence.cached
-        stop = min(len(sequence.request.prompt_ids), start + budget)
+        stop = min(sequence.prefill_tokens, start + budget)
         if stop > start:
             chunks.append(Chunk(sequence, start, stop))
         return stop - start

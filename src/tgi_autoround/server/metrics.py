@@ -6,12 +6,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import generate_latest
 
 from tgi_autoround.engine.config import EngineLimits
+from tgi_autoround.engine.observer import StepReport
 from tgi_autoround.engine.request import Finish
 
 DURATION_BUCKETS_S = [0.0001 * 1.5**power for power in range(1, 36)]
 BATCH_SIZE_BUCKETS = list(range(1, 1025))
 METHODS = ("prefill", "decode")
 FAILURES = ("validation", "overloaded", "generation", "incomplete", "dropped", "template")
+
+
+class Total:
+    """A counter of what somebody else counts."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._value = 0
+
+    def reach(self, value: int) -> None:
+        """Set the counter to `value`, which is never less than before."""
+        self._counter.inc(value - self._value)
+        self._value = value
 
 
 class Metrics:
@@ -62,20 +76,30 @@ class Metrics:
             buckets=BATCH_SIZE_BUCKETS,
             registry=self.registry,
         )
+        self._define_cache_metrics()
 
-    def on_step(self, *, method: str, batch_size: int, batch_tokens: int, queue_size: int, inference_s: float) -> None:
+    def _define_cache_metrics(self) -> None:
+        """Not TGI's: the share of prompt tokens that were not computed is the second by the first."""
+        self.admitted_tokens = self._total("tgi_prefix_cache_query_tokens", "Prompt tokens that entered the batch")
+        self.reused_tokens = self._total("tgi_prefix_cache_hit_tokens", "Prompt tokens found in the prefix cache")
+        self.preemptions = self._total("tgi_batch_preemptions", "Requests put back into the queue for memory")
+
+    def on_step(self, report: StepReport) -> None:
         """Record one step of the engine (called on the engine's thread)."""
-        self.queue_size.set(queue_size)
-        self.batch_size.set(batch_size)
-        self.batch_tokens.set(batch_tokens)
-        self.batch_count.labels(method).inc()
-        self.batch_success.labels(method).inc()
-        self.batch_duration.labels(method).observe(inference_s)
-        if method == "prefill":
-            self.next_batch_size.observe(batch_size)
+        self.queue_size.set(report.queue_size)
+        self.batch_size.set(report.batch_size)
+        self.batch_tokens.set(report.batch_tokens)
+        self.batch_count.labels(report.method).inc()
+        self.batch_success.labels(report.method).inc()
+        self.batch_duration.labels(report.method).observe(report.inference_s)
+        if report.method == "prefill":
+            self.next_batch_size.observe(report.batch_size)
+        self.admitted_tokens.reach(report.admitted_tokens)
+        self.reused_tokens.reach(report.reused_tokens)
+        self.preemptions.reach(report.preemptions)
 
     def on_idle(self) -> None:
-        """Record that no request is left; the engine reports steps only."""
+        """Record that no request is left (called on the engine's thread)."""
         for gauge in (self.queue_size, self.batch_size, self.batch_tokens):
             gauge.set(0)
 
@@ -109,6 +133,9 @@ class Metrics:
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         self._counter_names.append(name)
         return Counter(name, text, labels, registry=self.registry)
+
+    def _total(self, name: str, text: str) -> "Total":
+        return Total(self._counter(name, text))
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
