@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch.nn.functional import gelu, rms_norm, silu
+from torch.nn.functional import gelu, silu
 
-from tgi_autoround.engine.attention import StepLayout, attend_step
+from tgi_autoround.engine.attention import StepLayout
+from tgi_autoround.engine.attention_cpu import CpuAttention
 from tgi_autoround.engine.attention_options import AttentionOptions
 from tgi_autoround.engine.decoder.families import Activation
+from tgi_autoround.engine.decoder.norm import RmsNorm
 from tgi_autoround.engine.decoder.products import Product, product
 from tgi_autoround.engine.decoder.rotation import SignedTables, rotate
 from tgi_autoround.engine.decoder.weights import DecoderWeights, LayerWeights, Norm
@@ -34,41 +36,59 @@ class StepOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class _HeadNorm:
-    """RMSNorm over each head: weight [heads + kv_heads, head_dim]."""
-
-    weight: torch.Tensor
-    eps: float
+class _Layer:
+    before_attention: RmsNorm
+    qkv: Product
+    heads: RmsNorm | None
+    rotary: int
+    attention: AttentionOptions
+    o: Product
+    after_attention: RmsNorm | None
+    before_mlp: RmsNorm
+    gate_up: Product
+    down: Product
+    after_mlp: RmsNorm | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    before_attention: Norm
-    qkv: Product
-    head_norm: _HeadNorm | None
-    tables: SignedTables
-    attention: AttentionOptions
-    o: Product
-    after_attention: Norm | None
-    before_mlp: Norm
-    gate_up: Product
-    down: Product
-    after_mlp: Norm | None
+class _Block:
+    """Rows that go through an MLP together, and what it writes to; gate and up are the halves of gate_up."""
+
+    state: torch.Tensor
+    gate_up: torch.Tensor
+    gate: torch.Tensor
+    up: torch.Tensor
+    activated: torch.Tensor
+    output: torch.Tensor
 
 
 class _Scratch:
     """What the layers of one step write to, one after the other."""
 
-    def __init__(self, tokens: int, weights: DecoderWeights) -> None:
+    def __init__(self, state: torch.Tensor, weights: DecoderWeights, cache_dtype: torch.dtype) -> None:
         heads, kv_heads, first = weights.heads, weights.kv_heads, weights.layers[0]
+        tokens = state.shape[0]
         self.qkv = torch.empty(tokens, first.qkv.out_features)
-        by_head = self.qkv.view(tokens, -1, weights.head_dim)
-        self.query_and_key = by_head[:, : heads + kv_heads]
-        self.query, self.key, self.value = torch.split(by_head.transpose(0, 1), [heads, kv_heads, kv_heads])
+        self._by_head = self.qkv.view(tokens, -1, weights.head_dim)
+        self._rounded = torch.empty_like(self._by_head, dtype=cache_dtype) if cache_dtype != state.dtype else None
+        self.query_and_key = self._by_head[:, : heads + kv_heads]
+        attends = (self._by_head if self._rounded is None else self._rounded).transpose(0, 1)
+        self.query, self.key, self.value = torch.split(attends, [heads, kv_heads, kv_heads])
+        self.attended_row = torch.empty(tokens, first.o.in_features)
+        self.attended = self.attended_row.view(tokens, heads, weights.head_dim)
         self.output = torch.empty(tokens, first.o.out_features)
-        rows = min(tokens, MLP_ROWS)
-        self.gate_up = torch.empty(rows, first.gate_up.out_features)
-        self.activated = torch.empty(rows, first.down.in_features)
+        gate_up = torch.empty(min(tokens, MLP_ROWS), first.gate_up.out_features)
+        activated = torch.empty(min(tokens, MLP_ROWS), first.down.in_features)
+        self.blocks = []
+        for rows, output in zip(torch.split(state, MLP_ROWS), torch.split(self.output, MLP_ROWS), strict=True):
+            size = rows.shape[0]
+            gate, up = gate_up[:size].chunk(2, dim=1)
+            self.blocks.append(_Block(rows, gate_up[:size], gate, up, activated[:size], output))
+
+    def round_for_cache(self) -> None:
+        """Make queries, keys and values from qkv in the type that the cache holds."""
+        if self._rounded is not None:
+            self._rounded.copy_(self._by_head)
 
 
 class CpuDecoder:
@@ -76,9 +96,10 @@ class CpuDecoder:
 
     def __init__(self, weights: DecoderWeights, max_positions: int) -> None:
         self._weights = weights
-        tables = {id(layer.rotary): SignedTables.of(layer.rotary, max_positions) for layer in weights.layers}
-        self._layers = [_bind(layer, tables[id(layer.rotary)], weights) for layer in weights.layers]
-        self._head = product(weights.head)
+        rotaries = {id(layer.rotary): layer.rotary for layer in weights.layers}
+        self._tables = {key: SignedTables.of(rotary, max_positions) for key, rotary in rotaries.items()}
+        self._layers = [_bind(layer, weights) for layer in weights.layers]
+        self._final_norm, self._head = RmsNorm(weights.final_norm), product(weights.head)
         self._activate = ACTIVATIONS[weights.activation]
 
     @property
@@ -100,14 +121,12 @@ class CpuDecoder:
         state = self._weights.embedding[input_ids[0]]
         if self._weights.embedding_scale != 1.0:
             state.mul_(self._weights.embedding_scale)
-        scratch = _Scratch(len(state), self._weights)
-        rotations = {id(layer.tables): layer.tables for layer in self._layers}
-        rotations = {key: tables.at(position_ids[0]) for key, tables in rotations.items()}
-        blocks = torch.split(state, MLP_ROWS)
+        scratch, attention = _Scratch(state, self._weights, step.cache.keys[0].dtype), CpuAttention(step)
+        rotations = {key: tables.at(position_ids[0]) for key, tables in self._tables.items()}
         for index, layer in enumerate(self._layers):
-            self._attend(state, layer, index, rotations[id(layer.tables)], scratch, step)
-            for rows in blocks:
-                self._feed_forward(rows, layer, scratch)
+            self._attend(state, layer, index, rotations[layer.rotary], scratch, attention)
+            for block in scratch.blocks:
+                self._feed_forward(block, layer)
         return StepOutput(self._logits(state[logits_to_keep])[None])
 
     def _attend(
@@ -117,62 +136,53 @@ class CpuDecoder:
         index: int,
         rotation: SignedTables,
         scratch: _Scratch,
-        step: StepLayout,
+        attention: CpuAttention,
     ) -> None:
-        layer.qkv(_normed(state, layer.before_attention), scratch.qkv)
-        if layer.head_norm is not None:
-            _norm_heads(scratch.query_and_key, layer.head_norm)
+        layer.qkv(layer.before_attention(state), scratch.qkv)
+        if layer.heads is not None:
+            layer.heads(scratch.query_and_key, out=scratch.query_and_key)
         rotate(scratch.query_and_key, rotation)
-        attended = attend_step(scratch.query, scratch.key, scratch.value, step, index, layer.attention)
-        layer.o(attended.view(len(state), -1), scratch.output)
+        scratch.round_for_cache()
+        attention(scratch.query, scratch.key, scratch.value, index, layer.attention, scratch.attended)
+        layer.o(scratch.attended_row, scratch.output)
         _add(state, scratch.output, layer.after_attention)
 
-    def _feed_forward(self, state: torch.Tensor, layer: _Layer, scratch: _Scratch) -> None:
-        tokens = len(state)
-        gate_up, activated, output = scratch.gate_up[:tokens], scratch.activated[:tokens], scratch.output[:tokens]
-        layer.gate_up(_normed(state, layer.before_mlp), gate_up)
-        gate, up = gate_up.chunk(2, dim=1)
-        torch.mul(self._activate(gate), up, out=activated)
-        layer.down(activated, output)
-        _add(state, output, layer.after_mlp)
+    def _feed_forward(self, block: _Block, layer: _Layer) -> None:
+        layer.gate_up(layer.before_mlp(block.state), block.gate_up)
+        torch.mul(self._activate(block.gate), block.up, out=block.activated)
+        layer.down(block.activated, block.output)
+        _add(block.state, block.output, layer.after_mlp)
 
     def _logits(self, state: torch.Tensor) -> torch.Tensor:
         logits = torch.empty(len(state), self._weights.head.out_features)
-        self._head(_normed(state, self._weights.final_norm), logits)
+        self._head(self._final_norm(state), logits)
         softcap = self._weights.logits_softcap
         return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
-def _bind(layer: LayerWeights, tables: SignedTables, weights: DecoderWeights) -> _Layer:
+def _bind(layer: LayerWeights, weights: DecoderWeights) -> _Layer:
     return _Layer(
-        before_attention=layer.before_attention,
+        before_attention=RmsNorm(layer.before_attention),
         qkv=product(layer.qkv),
-        head_norm=_head_norm(layer, weights),
-        tables=tables,
+        heads=_norm_of_heads(layer, weights),
+        rotary=id(layer.rotary),
         attention=layer.attention,
         o=product(layer.o),
-        after_attention=layer.after_attention,
-        before_mlp=layer.before_mlp,
+        after_attention=RmsNorm(layer.after_attention) if layer.after_attention else None,
+        before_mlp=RmsNorm(layer.before_mlp),
         gate_up=product(layer.gate_up),
         down=product(layer.down),
-        after_mlp=layer.after_mlp,
+        after_mlp=RmsNorm(layer.after_mlp) if layer.after_mlp else None,
     )
 
 
-def _head_norm(layer: LayerWeights, weights: DecoderWeights) -> _HeadNorm | None:
+def _norm_of_heads(layer: LayerWeights, weights: DecoderWeights) -> RmsNorm | None:
+    """One for queries and keys together, which lie side by side: a row of weights for each head."""
     if layer.query_norm is None or layer.key_norm is None:
         return None
     rows = (layer.query_norm.weight.expand(weights.heads, -1), layer.key_norm.weight.expand(weights.kv_heads, -1))
-    return _HeadNorm(torch.cat(rows), layer.query_norm.eps)
+    return RmsNorm(Norm(torch.cat(rows), layer.query_norm.eps))
 
 
-def _norm_heads(heads: torch.Tensor, norm: _HeadNorm) -> None:
-    torch.mul(rms_norm(heads, heads.shape[-1:], None, norm.eps), norm.weight, out=heads)
-
-
-def _normed(state: torch.Tensor, norm: Norm) -> torch.Tensor:
-    return rms_norm(state, norm.weight.shape, norm.weight, norm.eps)
-
-
-def _add(state: torch.Tensor, output: torch.Tensor, norm: Norm | None) -> None:
-    state.add_(output if norm is None else _normed(output, norm))
+def _add(state: torch.Tensor, output: torch.Tensor, norm: RmsNorm | None) -> None:
+    state.add_(output if norm is None else norm(output, out=output))
