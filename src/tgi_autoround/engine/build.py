@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
-from tgi_autoround.engine import families
+from tgi_autoround.engine import families, lora
 from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
 from tgi_autoround.engine.engine import Engine
 from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
@@ -42,6 +42,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         exact=config.cpu_compute == "fp32",
         trust_remote_code=config.trust_remote_code,
     )
+    adapters = lora.install(model, config.lora_adapters)
     per_token = bytes_per_token(model.config, dtype)
     limits = resolve_limits(
         config,
@@ -55,7 +56,12 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
     tokenizer = _load_tokenizer(config)
     logger.info("%s on %s in %s, %d bytes of cache a token", limits, device, dtype, per_token)
     engine = Engine(
-        ModelRunner(model, cache), Scheduler(limits, cache), tokenizer, limits, _eos_token_ids(checkpoint, tokenizer)
+        ModelRunner(model, cache, adapters),
+        Scheduler(limits, cache),
+        tokenizer,
+        limits,
+        _eos_token_ids(checkpoint, tokenizer),
+        adapters.ids,
     )
     return engine, tokenizer, model.config
 

@@ -38,10 +38,12 @@ class Engine:
         tokenizer: PreTrainedTokenizerBase,
         limits: EngineLimits,
         eos_token_ids: frozenset[int],
+        adapters: frozenset[str] = frozenset(),
     ) -> None:
         self.limits = limits
         self.observer: Observer | None = None
         self.grammars = Grammars(tokenizer, eos_token_ids)
+        self.adapters = adapters
         self._runner = runner
         self._scheduler = scheduler
         self._tokenizer = tokenizer
@@ -73,6 +75,8 @@ class Engine:
                 f"a prompt of {len(request.prompt_ids)} tokens with max_new_tokens {request.params.max_new_tokens} "
                 f"does not fit max_total_tokens {self.limits.max_total_tokens}"
             )
+        if request.adapter is not None and request.adapter not in self.adapters:
+            raise EngineError(f"no LoRA adapter {request.adapter!r} is loaded; --lora-adapters names them at start")
         sequence = Sequence.of(request, on_event, self._tokenizer, self.grammars.start(request.params.grammar))
         with self._submitting:
             if self._stopping or not self._thread.is_alive():

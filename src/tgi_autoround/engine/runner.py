@@ -7,6 +7,7 @@ import torch
 from tgi_autoround.engine.attention import PromptChunk, StepLayout
 from tgi_autoround.engine.families import check_every_layer_attended
 from tgi_autoround.engine.kv_cache import KVCache
+from tgi_autoround.engine.lora import Adapters
 from tgi_autoround.engine.prompt_scores import rows_to_score, score
 from tgi_autoround.engine.scheduler import Plan
 from tgi_autoround.engine.sequence import Sequence
@@ -15,8 +16,9 @@ from tgi_autoround.engine.sequence import Sequence
 class ModelRunner:
     """A transformers model whose attention has been replaced by `attention.attend_step`, and the cache it reads."""
 
-    def __init__(self, model: Any, cache: KVCache) -> None:
+    def __init__(self, model: Any, cache: KVCache, adapters: Adapters | None = None) -> None:
         self._model = model
+        self._adapters = adapters
         self._cache = cache
         self._device: torch.device = model.device
 
@@ -29,6 +31,8 @@ class ModelRunner:
         tokens, positions, layout = self._lay_out(plan)
         due, rows = _due(plan)
         scored = rows_to_score(plan)
+        if self._adapters is not None:
+            self._adapters.assign(plan)
         rows += [row for part in scored for row in part.rows]
         logits = self._model(
             input_ids=tokens[None],

@@ -10,7 +10,6 @@ from tgi_autoround.engine.grammar import GrammarState
 from tgi_autoround.engine.request import Finish, FinishReason, OnEvent, Output, PrefillToken, Request, Token
 from tgi_autoround.engine.sampling import Choice, Sampler
 from tgi_autoround.engine.token_texts import TokenTexts
-from tgi_autoround.errors import EngineError
 
 STOP_WINDOW_CHARACTERS = 300
 
@@ -45,11 +44,7 @@ class Sequence:
         tokenizer: PreTrainedTokenizerBase,
         grammar: GrammarState | None = None,
     ) -> "Sequence":
-        """Return the sequence of a new request, at the start of the grammar that its parameters name.
-
-        Raises EngineError where it asks for what is not served yet.
-        """
-        _check_is_served(request)
+        """Return the sequence of a new request, at the start of the grammar that its parameters name."""
         prompt = list(request.prompt_ids)
         sampler = Sampler(request.params, prompt, grammar)
         return cls(request, on_event, sampler, Detokenizer(tokenizer, prompt), prompt)
@@ -123,8 +118,3 @@ class Sequence:
     def _prefill(self, texts: TokenTexts) -> tuple[PrefillToken, ...]:
         pairs = zip(self.request.prompt_ids, (None, *self.prompt_logprobs), strict=True)
         return tuple(PrefillToken(token_id, texts.text(token_id), logprob) for token_id, logprob in pairs)
-
-
-def _check_is_served(request: Request) -> None:
-    if request.adapter:
-        raise EngineError("adapter is not served yet; leave it out")
