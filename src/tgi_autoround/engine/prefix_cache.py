@@ -34,7 +34,10 @@ class PrefixCache:
             memory = self._pages.tensor
         else:
             memory = torch.zeros(self._capacity, self._block_size, dtype=sample.dtype, device=sample.device)
-        self._parts = [part.unflatten(1, shape) for part, shape in zip(memory.split(sizes, dim=1), shapes, strict=True)]
+        self._parts = [
+            memory[:, end - size : end].view(self._capacity, *shape)
+            for size, end, shape in zip(sizes, itertools.accumulate(sizes), shapes, strict=True)
+        ]
         self._free = list(range(self._capacity))
         self._blocks: OrderedDict[bytes, int] = OrderedDict()
 
