@@ -9,12 +9,11 @@ import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
-from tgi_autoround.engine import families, lora
+from tgi_autoround.engine import forward, lora
 from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
 from tgi_autoround.engine.engine import Engine
 from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
 from tgi_autoround.engine.memory import available_bytes
-from tgi_autoround.engine.runner import ModelRunner
 from tgi_autoround.engine.scheduler import Scheduler
 from tgi_autoround.errors import CheckpointError, ConfigError
 from tgi_autoround.modeling import build_model
@@ -41,9 +40,12 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         dtype=dtype,
         exact=config.cpu_compute == "fp32",
         trust_remote_code=config.trust_remote_code,
+        fuse=forward.fusions(config, device, dtype),
     )
     adapters = lora.install(model, config.lora_adapters)
-    per_token = bytes_per_token(model.config, dtype)
+    weights = forward.take_apart(config, model, dtype)
+    cache_dtype = forward.cache_dtype(config, weights, dtype)
+    per_token = bytes_per_token(model.config, cache_dtype)
     limits = resolve_limits(
         config,
         position_count(model.config),
@@ -51,12 +53,11 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         available_bytes(device),
         reserves_slots=device.type != "cpu",
     )
-    families.install(model, limits.max_total_tokens)
-    cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, dtype, device)
+    cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, cache_dtype, device)
     tokenizer = _load_tokenizer(config)
     logger.info("%s on %s in %s, %d bytes of cache a token", limits, device, dtype, per_token)
     engine = Engine(
-        ModelRunner(model, cache, adapters),
+        forward.make_runner(config, model, weights, cache, adapters),
         Scheduler(limits, cache),
         tokenizer,
         limits,
