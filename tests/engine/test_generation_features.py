@@ -10,6 +10,7 @@ from tests.conftest import Quantized
 from tests.engine.harness import ask, start_engine, submit_all
 from tests.oracle import dequantized_model
 from tgi_autoround.engine import Engine, Request, SamplingParams, Watermark
+from tgi_autoround.engine.scheduler import Plan
 
 PROMPT = list(range(3, 40))
 
@@ -72,3 +73,20 @@ def test_a_watermarked_text_is_another_one_and_repeatable(engine: Engine) -> Non
         for watermark in (None, Watermark(delta=8.0), Watermark(delta=8.0))
     )
     assert marked[0] == marked[1] != plain
+
+
+def test_the_logits_of_a_long_prompt_are_never_there_at_once(
+    quantized: Quantized, scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start_engine(quantized(bits=4), cpu_compute="fp32", max_batch_prefill_tokens=512)
+    plans: list[Plan] = []
+    step = engine._runner.step
+    monkeypatch.setattr(engine._runner, "step", lambda plan: plans.append(plan) or step(plan))
+    prompt = (PROMPT * 9)[:300]
+    params = SamplingParams(max_new_tokens=3)
+    (answer, _other) = submit_all(engine, [Request(prompt, params, prefill_logprobs=True), Request(PROMPT, params)])
+    engine.stop()
+    scored = [chunk for plan in plans for chunk in plan.chunks if chunk.sequence.request.prefill_logprobs]
+    assert [(chunk.start, chunk.stop) for chunk in scored] == [(0, 128), (128, 256), (256, 300)]
+    expected = scores(prompt)[:-1].gather(1, torch.tensor(prompt[1:])[:, None])[:, 0]
+    assert [token.logprob for token in answer.finish.prefill[1:]] == pytest.approx(expected.tolist(), abs=1e-4)

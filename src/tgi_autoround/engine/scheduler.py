@@ -21,6 +21,9 @@ GROWTH_SHARE = 0.25
 """Part of the tokens a batch may still generate that has to fit when another joins. Most requests end long before
 max_new_tokens, so reserving all of it leaves memory unused; reserving none makes preemptions, which compute twice."""
 
+SCORED_TOKENS = 128
+"""Prompt tokens a step of a request that wants their log-probabilities: each has logits of the whole vocabulary."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -224,8 +227,10 @@ class Scheduler:
 
     @staticmethod
     def _add_chunk(chunks: list[Chunk], sequence: Sequence, budget: int) -> int:
+        """Return what it takes of the budget: all of it unless the prompt is complete, so that nobody overtakes it."""
+        longest = min(budget, SCORED_TOKENS) if sequence.request.prefill_logprobs else budget
         start = sequence.cached
-        stop = min(sequence.prefill_tokens, start + budget)
+        stop = min(sequence.prefill_tokens, start + longest)
         if stop > start:
             chunks.append(Chunk(sequence, start, stop))
-        return stop - start
+        return stop - start if stop == sequence.prefill_tokens else budget
