@@ -92,7 +92,10 @@ class Sequence:
         return Output(token, self._finish(reason, texts) if reason else None)
 
     def _finish_reason(self, text: str, *, is_eos: bool) -> FinishReason | None:
-        """TGI's order: length, end of text, stop sequences (which must end the text at the end of a token)."""
+        """TGI's order: length, end of text, stop sequences.
+
+        A stop sequence counts where a token ends with it, also before a line break: TGI searches for it with `$`.
+        """
         params = self.request.params
         if self.generated_tokens >= params.max_new_tokens:
             return FinishReason.LENGTH
@@ -100,7 +103,7 @@ class Sequence:
             return FinishReason.EOS_TOKEN
         if params.stop:
             self._tail = (self._tail + text)[-STOP_WINDOW_CHARACTERS - max(map(len, params.stop)) :]
-            if self._tail.endswith(params.stop):
+            if self._tail.endswith(params.stop) or self._tail.removesuffix("\n").endswith(params.stop):
                 return FinishReason.STOP_SEQUENCE
         return None
 
