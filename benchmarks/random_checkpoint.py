@@ -24,7 +24,18 @@ WEIGHT_STD = 0.02
 CODE_STD = 4.6
 """Of integers drawn evenly from -8 to 7."""
 LAYERS_IN_SHARD = 8
+NULL_SHAPES = {"vocabulary of 2048": "null-2k", "vocabulary of 32000": "null-32k"}
+"""One layer that costs nothing, for measuring what surrounds a model."""
+NULL_SIZES = {
+    "hidden_size": 128,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
 SHAPES = {
+    "null-2k": {**NULL_SIZES, "vocab_size": 2048},
+    "null-32k": {**NULL_SIZES, "vocab_size": 32000},
     "66m": {
         "hidden_size": 768,
         "intermediate_size": 2048,
@@ -73,7 +84,7 @@ def write_checkpoint(shape: str, out: Path) -> Path:
         **SHAPES[shape],
     )
     config.save_pretrained(out)
-    _write_tokenizer(out, config.vocab_size)
+    write_tokenizer(out, config.vocab_size)
     generator = torch.Generator().manual_seed(0)
     weight_map = {}
     for index, tensors in enumerate(_shards(config, generator)):
@@ -84,7 +95,8 @@ def write_checkpoint(shape: str, out: Path) -> Path:
     return out
 
 
-def _write_tokenizer(out: Path, vocab_size: int) -> None:
+def write_tokenizer(out: Path, vocab_size: int) -> None:
+    """The demo model's, its vocabulary filled up to `vocab_size`."""
     AutoTokenizer.from_pretrained(DEMO).save_pretrained(out)
     path = out / "tokenizer.json"
     tokenizer = json.loads(path.read_text("utf-8"))
