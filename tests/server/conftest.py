@@ -66,6 +66,7 @@ def small_server(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "MAX_BATCH_SIZE": "1",
         "MAX_CONCURRENT_REQUESTS": "2",
         "MAX_INPUT_TOKENS": "50",
+        "DISABLE_GRAMMAR_SUPPORT": "true",
         "MAX_STOP_SEQUENCES": "1",
         "PAYLOAD_LIMIT": "1000",
         "COMPUTE_TYPE": "2-core",

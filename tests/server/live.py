@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 START_TIMEOUT_S = 60.0
 COMMAND = [str(Path(sys.executable).with_name("tgi-autoround")), "serve"]
@@ -86,6 +87,15 @@ class LiveServer:
                 return url
             time.sleep(0.05)
         raise AssertionError(f"the server did not start:\n{self._log.read_text()}")
+
+
+def near(value: Any) -> Any:
+    """Return what equals `value` up to the rounding of its numbers, which depends on what else is computed beside."""
+    if isinstance(value, dict):
+        return {name: near(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [near(part) for part in value]
+    return pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
 
 
 def wait_for(condition: Any, timeout_s: float = 5.0) -> bool:

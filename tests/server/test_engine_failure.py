@@ -26,6 +26,7 @@ class FailingEngine:
     """Fails every request from another thread, or at once where it `refuses`."""
 
     limits = LIMITS
+    adapters: frozenset[str] = frozenset()
 
     def __init__(self, *, refuses: bool) -> None:
         self._refuses = refuses

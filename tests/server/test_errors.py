@@ -75,6 +75,12 @@ UNREADABLE_BODIES = [
     (b'{"inputs": "\xff"}', 400, "Failed to parse the request body as JSON: "),
     (b'{"inputs": "\\ud800"}', 400, "Failed to parse the request body as JSON: "),
     (b'{"inputs": ' + b"[" * 5000, 400, "Failed to parse the request body as JSON: "),
+    (
+        b'{"inputs": ' + b"[" * 128 + b"1" + b"]" * 128 + b"}",
+        400,
+        "Failed to parse the request body as JSON: recursion",
+    ),
+    (b'{"inputs": ' + b"[" * 127 + b"1" + b"]" * 127 + b"}", 422, "Failed to deserialize the JSON body into the"),
     (b"{}", 422, "Failed to deserialize the JSON body into the target type: missing field `inputs`"),
     (b'{"inputs": 1}', 422, "Failed to deserialize the JSON body into the target type: inputs: "),
     (b'{"inputs": "a", "parameters": null}', 422, "Failed to deserialize the JSON body into the target type: "),

@@ -106,7 +106,7 @@ def test_the_time_for_running_streams_ends(served_model: Path, tmp_path: Path) -
         ([], "no model: give --model-id"),
         (["--model-id", "x", "--quantize", "gptq"], "--quantize gptq is not served here"),
         (["--model-id", "x", "--num-shard", "2"], "--num-shard 2 has no meaning here: one process serves the model"),
-        (["--model-id", "x", "--lora-adapters", "a"], "--lora-adapters a has no meaning here"),
+        (["--model-id", "x", "--lora-adapters", "a=b=c"], "--lora-adapters 'a=b=c' is no adapter"),
         (["--model-id", "x", "--port", "70000"], "port 70000 of 0.0.0.0 cannot be used"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_start_that_cannot_work_ends_with_a_sentence(options: list[str], sente
     [
         ("someone/absent", "someone/absent is neither a directory here nor a model on the hub"),
         (GATED, f"{GATED} is gated: accept its terms on the hub and set HF_TOKEN"),
-        ("not a name", "--model-id not a name is neither a directory nor a hub id"),
+        ("not a name", "not a name is neither a directory nor a hub id"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_named(hub: FakeHub, tmp_path: Path, model_id: str, sentence: str) -> None:

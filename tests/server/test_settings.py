@@ -3,9 +3,19 @@
 import dataclasses
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from tgi_autoround.errors import ConfigError
-from tgi_autoround.server.settings import ServeConfig, bytes_of, checked
+from tgi_autoround.server.command import serve
+from tgi_autoround.server.settings import (
+    AdapterSource,
+    ServeConfig,
+    bytes_of,
+    checked,
+    cuda_graphs_of,
+    lora_adapters_of,
+)
 
 LAUNCHER_OPTIONS = [
     "model-id",
@@ -63,7 +73,7 @@ LAUNCHER_OPTIONS = [
     "enable-prefill-logprobs",
     "graceful-termination-timeout",
 ]
-OWN_OPTIONS = ["cpu-compute", "kv-cache-memory", "threads"]
+OWN_OPTIONS = ["cpu-compute", "kv-cache-memory", "lm-head-bits", "prefix-caching", "threads"]
 
 
 def test_every_option_of_tgis_launcher_is_known() -> None:
@@ -99,12 +109,17 @@ def test_neutral_values_are_accepted(options: dict[str, object]) -> None:
     [
         {"num_shard": 2},
         {"sharded": "true"},
-        {"cuda_graphs": "1,2"},
+        {"cuda_graphs": "one"},
+        {"cuda_graphs": "-1,2"},
         {"speculate": 2},
         {"ngrok": True},
         {"rope_factor": 2.0},
-        {"cuda_memory_fraction": 0.5},
-        {"enable_prefill_logprobs": True},
+        {"cuda_memory_fraction": 1.5},
+        {"watermark_gamma": 1.0},
+        {"lm_head_bits": 3},
+        {"lora_adapters": "a=b=c"},
+        {"lora_adapters": "a,"},
+        {"lora_adapters": "a,a=/b"},
         {"dtype": "int4"},
         {"cpu_compute": "int4"},
         {"max_input_tokens": 4, "max_input_length": 4},
@@ -114,6 +129,51 @@ def test_neutral_values_are_accepted(options: dict[str, object]) -> None:
 def test_what_cannot_be_done_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         checked(ServeConfig(model_id="m", **options))
+
+
+def test_lora_adapters_are_ids_with_or_without_directory_or_revision() -> None:
+    assert lora_adapters_of("org/one, two=/some/where,three@main") == (
+        AdapterSource("org/one", None, None),
+        AdapterSource("two", "/some/where", None),
+        AdapterSource("three", None, "main"),
+    )
+    assert lora_adapters_of(None) == lora_adapters_of("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [(None, None), ("0", ()), ("1", (1,)), ("8, 1,2,4", (1, 2, 4, 8)), ("0,2", (2,))]
+)
+def test_cuda_graphs_are_a_list_of_batch_sizes(text: str | None, sizes: tuple[int, ...] | None) -> None:
+    assert cuda_graphs_of(text) == sizes
+
+
+@pytest.mark.parametrize(
+    ("environment", "field", "value"),
+    [
+        ({"HF_MODEL_ID": "m"}, "model_id", "m"),
+        ({"HF_MODEL_ID": "m", "MODEL_ID": "n"}, "model_id", "n"),
+        ({"MODEL_ID": "m", "SM_NUM_GPUS": "1"}, "num_shard", 1),
+        ({"MODEL_ID": "m", "HF_MODEL_QUANTIZE": "autoround"}, "quantize", "autoround"),
+        ({"MODEL_ID": "m", "HF_MODEL_TRUST_REMOTE_CODE": "true"}, "trust_remote_code", True),
+        ({"MODEL_ID": "m"}, "prefix_caching", True),
+        ({"MODEL_ID": "m", "PREFIX_CACHING": "0"}, "prefix_caching", False),
+        ({"MODEL_ID": "m", "PREFIX_CACHING": "true"}, "prefix_caching", True),
+        ({"MODEL_ID": "m", "WATERMARK_GAMMA": "0.25"}, "watermark_gamma", 0.25),
+        ({"MODEL_ID": "m", "TGI_AUTOROUND_LM_HEAD_BITS": "8"}, "lm_head_bits", 8),
+    ],
+)
+def test_variables_are_tgis_and_sagemakers(environment: dict[str, str], field: str, value: object) -> None:
+    app = typer.Typer()
+    understood: list[dict[str, object]] = []
+
+    def record(**options: object) -> None:
+        understood.append(options)
+
+    record.__signature__ = serve.__signature__  # type: ignore[attr-defined]
+    app.command()(record)
+    result = CliRunner().invoke(app, [], env=environment)
+    assert result.exit_code == 0, result.output
+    assert understood[0][field] == value
 
 
 def test_the_older_name_of_max_input_tokens_works() -> None:

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from tests.server.live import LiveServer, wait_for
+from tests.server.live import LiveServer, near, wait_for
 
 LONG = {"max_new_tokens": 2000}
 
@@ -19,7 +19,7 @@ def test_a_stream_is_the_same_answer_in_pieces(server: LiveServer, seed: int) ->
     whole = server.generate("A list", **parameters)
     events = server.events("/generate_stream", {"inputs": "A list", "parameters": parameters})
     assert [event["index"] for event in events] == list(range(1, 41))
-    assert [event["token"] for event in events] == whole["details"]["tokens"]
+    assert [event["token"] for event in events] == near(whole["details"]["tokens"])
     assert [event["generated_text"] for event in events[:-1]] == [None] * 39
     assert events[-1]["generated_text"] == whole["generated_text"]
     assert events[-1]["details"] == {

@@ -27,7 +27,7 @@ def engine_grammar(grammar: GrammarType) -> Grammar:
         raise invalid(getattr(error, "message", str(error))) from error
     if not isinstance(schema, dict) or "properties" not in schema:
         raise invalid("Grammar must have a 'properties' field")
-    return Grammar("json", orjson.dumps(schema).decode())
+    return Grammar("json", _text_of(schema))
 
 
 def invalid(reason: str) -> ValidationError:
@@ -44,3 +44,10 @@ def _given_schema(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValidationError("grammar is not supported")
     return value
+
+
+def _text_of(schema: Any) -> str:
+    try:
+        return orjson.dumps(schema).decode()
+    except orjson.JSONEncodeError as error:
+        raise invalid(f"the JSON schema is nested too deeply: {error}") from error

@@ -76,8 +76,13 @@ class Validator:
             watermark=self._watermark if parameters.watermark else None,
             grammar=await self._compiled(parameters.grammar) if parameters.grammar else None,
         )
-        prefill_logprobs = parameters.decoder_input_details and self._config.enable_prefill_logprobs
-        request = Request(ids, params, prefill_logprobs=prefill_logprobs)
+        request = Request(
+            ids,
+            params,
+            prefill_logprobs=parameters.decoder_input_details and self._config.enable_prefill_logprobs,
+            # TGI answers a name that it does not know with the model itself.
+            adapter=parameters.adapter_id if parameters.adapter_id in self._engine.adapters else None,
+        )
         return ValidRequest(request, len(ids), seed if sampling else None)
 
     def _check_parameters(self, parameters: GenerateParameters) -> None:
