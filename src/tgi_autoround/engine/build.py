@@ -50,7 +50,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         config,
         position_count(model.config),
         per_token,
-        available_bytes(device),
+        available_bytes(device, config.cuda_memory_fraction),
         reserves_slots=device.type != "cpu",
     )
     cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, cache_dtype, device)

@@ -15,6 +15,9 @@ DEFAULT_STEP_TOKENS = 512
 DEFAULT_WAITING_SERVED_RATIO = 1.2
 """Prompts that wait for each running stream from which on steps are for prompts; TGI's own example of the option."""
 MEMORY_SHARE_FOR_CACHE = 0.25
+"""Of the free memory of a host, which others need too."""
+GPU_MEMORY_SHARE_FOR_CACHE = 0.8
+"""Of the free memory of a GPU; the rest is for what a step computes, and for graphs."""
 PREFIX_SHARE = 0.125
 """Part of the cache for prefixes where slots take their memory at once, and so cannot share it with them."""
 _COUNTS = (
@@ -57,8 +60,10 @@ class EngineConfig:
     threads: int | None = None
     cuda_graphs: tuple[int, ...] | None = None
     """Batch sizes whose decode step is captured; () captures none, None leaves the choice to the engine."""
-    lm_head_bits: Literal[4, 8] | None = None
-    """Bits that the output projection is rounded to; None keeps it as it is stored."""
+    cuda_memory_fraction: float = 1.0
+    """Share of a GPU's memory that may be used."""
+    lm_head_bits: int | None = None
+    """Bits that the output projection is rounded to, 4 or 8; None keeps it as it is stored."""
     lora_adapters: tuple[LoraAdapter, ...] = ()
 
 
@@ -90,7 +95,8 @@ def resolve_limits(
     """
     _check_counts(config)
     total, longest_input = _request_lengths(config, positions)
-    budget = _cache_tokens(config, total, bytes_per_token, available_bytes)
+    share = GPU_MEMORY_SHARE_FOR_CACHE if reserves_slots else MEMORY_SHARE_FOR_CACHE
+    budget = _cache_tokens(config, total, bytes_per_token, available_bytes, share)
     slots = config.max_batch_size or DEFAULT_MAX_BATCH_SIZE
     prefix_tokens = budget if config.prefix_caching else 0
     if reserves_slots:
@@ -134,12 +140,12 @@ def _request_lengths(config: EngineConfig, positions: int) -> tuple[int, int]:
     return total, longest_input
 
 
-def _cache_tokens(config: EngineConfig, total: int, bytes_per_token: int, available_bytes: int) -> int:
+def _cache_tokens(config: EngineConfig, total: int, bytes_per_token: int, available_bytes: int, share: float) -> int:
     """Return the tokens that the cache may hold: as many as asked for, or as fit the memory for it."""
     asked = config.max_batch_total_tokens
     if asked is not None and asked < total:
         raise ConfigError(f"max_batch_total_tokens is {asked}; it must be at least max_total_tokens {total}")
-    budget_bytes = config.kv_cache_bytes or int(available_bytes * (1 if asked else MEMORY_SHARE_FOR_CACHE))
+    budget_bytes = config.kv_cache_bytes or int(available_bytes * (1 if asked else share))
     fitting = budget_bytes // bytes_per_token
     if asked is not None and asked > fitting:
         raise ConfigError(

@@ -9,10 +9,14 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 CGROUP_USE = Path("/sys/fs/cgroup/memory.current")
 
 
-def available_bytes(device: torch.device) -> int:
-    """Return the free bytes of the device; on the CPU no more than the container may still take."""
+def available_bytes(device: torch.device, gpu_fraction: float = 1.0) -> int:
+    """Return the free bytes of the device; on the CPU no more than the container may still take.
+
+    gpu_fraction: of a GPU's whole memory, the share that may be in use in the end
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free, whole = torch.cuda.mem_get_info(device)
+        return max(free - int(whole * (1 - gpu_fraction)), 0)
     available: int = psutil.virtual_memory().available
     try:
         limit = CGROUP_LIMIT.read_text(encoding="ascii").strip()

@@ -8,7 +8,7 @@ import typer
 
 from tgi_autoround.server import logs
 from tgi_autoround.server.listener import bind
-from tgi_autoround.server.settings import OWN_VARIABLES_PREFIX, ServeConfig, checked, flag
+from tgi_autoround.server.settings import OWN_VARIABLES_PREFIX, SAGEMAKER_VARIABLES, ServeConfig, checked, flag
 
 
 def serve(**options: Any) -> None:
@@ -26,15 +26,17 @@ def serve(**options: Any) -> None:
 
 
 def _parameter(field: "dataclasses.Field[Any]") -> inspect.Parameter:
-    prefix = OWN_VARIABLES_PREFIX if field.metadata.get("own") else ""
     repeatable = field.default == ()
+    own = field.metadata.get("own")
+    # Only a switch that is on needs a flag to be switched off.
+    flags = f"{flag(field.name)}/--no-{flag(field.name)[2:]}" if field.default is True else flag(field.name)
     option = typer.Option(
         [] if repeatable else field.default,
-        flag(field.name),
-        envvar=None if field.name == "env" else prefix + field.name.upper(),
+        flags,
+        envvar=_variables(field),
         help=field.metadata["help"],
         hidden="neutral" in field.metadata,
-        rich_help_panel="Beyond TGI" if prefix else None,
+        rich_help_panel="Beyond TGI" if own else None,
     )
     return inspect.Parameter(
         field.name,
@@ -42,6 +44,14 @@ def _parameter(field: "dataclasses.Field[Any]") -> inspect.Parameter:
         default=option,
         annotation=list[str] if repeatable else field.type,
     )
+
+
+def _variables(field: "dataclasses.Field[Any]") -> list[str]:
+    if field.name == "env":
+        return []
+    own_prefix = OWN_VARIABLES_PREFIX if field.metadata.get("own") else ""
+    variable = field.metadata.get("variable") or own_prefix + field.name.upper()
+    return [variable, *filter(None, [SAGEMAKER_VARIABLES.get(field.name)])]
 
 
 # typer reads a command's options from its signature; ServeConfig is their one definition.

@@ -15,10 +15,11 @@ from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround import __version__
 from tgi_autoround.engine import EngineConfig, build_engine
+from tgi_autoround.engine.config import LoraAdapter
 from tgi_autoround.errors import ConfigError
 from tgi_autoround.server.assembly import assemble
-from tgi_autoround.server.model_source import ModelSource
-from tgi_autoround.server.settings import ServeConfig, bytes_of
+from tgi_autoround.server.model_source import ModelSource, find_adapters
+from tgi_autoround.server.settings import ServeConfig, bytes_of, cuda_graphs_of
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,15 @@ def _engine_config(config: ServeConfig, path: Path) -> EngineConfig:
         max_batch_total_tokens=config.max_batch_total_tokens,
         max_batch_size=config.max_batch_size,
         kv_cache_bytes=bytes_of(config.kv_cache_memory) if config.kv_cache_memory else None,
+        max_waiting_tokens=config.max_waiting_tokens,
+        waiting_served_ratio=config.waiting_served_ratio,
+        prefix_caching=config.prefix_caching,
         trust_remote_code=config.trust_remote_code,
         threads=config.threads,
+        cuda_graphs=cuda_graphs_of(config.cuda_graphs),
+        cuda_memory_fraction=config.cuda_memory_fraction,
+        lm_head_bits=config.lm_head_bits,
+        lora_adapters=tuple(LoraAdapter(name, path) for name, path in find_adapters(config).items()),
     )
 
 

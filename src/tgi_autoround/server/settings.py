@@ -13,13 +13,21 @@ from typing import Any
 from tgi_autoround.errors import ConfigError
 
 OWN_VARIABLES_PREFIX = "TGI_AUTOROUND_"
+SAGEMAKER_VARIABLES = {
+    "model_id": "HF_MODEL_ID",
+    "revision": "HF_MODEL_REVISION",
+    "quantize": "HF_MODEL_QUANTIZE",
+    "trust_remote_code": "HF_MODEL_TRUST_REMOTE_CODE",
+    "num_shard": "SM_NUM_GPUS",
+}
+"""Names that TGI's sagemaker-entrypoint.sh (3.3.7) translates; the options' own names go before them."""
 QUANTIZE_METHODS = {"auto-round": "auto-round", "autoround": "auto-round", "none": None}
 BYTE_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
-def option(default: Any, text: str, *, own: bool = False) -> Any:
-    """Declare an option that works; `own` marks those TGI does not have."""
-    return dataclasses.field(default=default, metadata={"help": text, "own": own})
+def option(default: Any, text: str, *, own: bool = False, variable: str | None = None) -> Any:
+    """Declare an option that works; `own` marks those TGI's launcher does not have, `variable` one that TGI reads."""
+    return dataclasses.field(default=default, metadata={"help": text, "own": own, "variable": variable})
 
 
 def neutral(default: Any, because: str, *others: Any) -> Any:
@@ -49,6 +57,12 @@ class ServeConfig:
     max_batch_prefill_tokens: int | None = option(None, "Prompt tokens of one prefill step.")
     max_batch_total_tokens: int | None = option(None, "Tokens of all requests in the batch together.")
     max_batch_size: int | None = option(None, "Requests in the batch.")
+    waiting_served_ratio: float | None = option(
+        None, "Prompts that wait for each running stream from which on they go before it. Default: 1.2."
+    )
+    max_waiting_tokens: int | None = option(
+        None, "Tokens that streams may get at their pace while a prompt waits. Default: any number."
+    )
     max_client_batch_size: int = option(4, "Most prompts of one /v1/completions request.")
     validation_workers: int = option(2, "Threads that tokenize prompts.")
     payload_limit: int = option(2_000_000, "Largest request body in bytes.")
@@ -56,40 +70,46 @@ class ServeConfig:
     cors_allow_origin: tuple[str, ...] = option((), "Origin a browser may call from; may be repeated. Default: any.")
     tokenizer_config_path: str | None = option(None, "A tokenizer_config.json whose chat template is used.")
     disable_grammar_support: bool = option(False, "Refuse grammars.")
+    enable_prefill_logprobs: bool = option(False, "Compute logprobs of the prompt where details ask for them.")
+    watermark_gamma: float | None = option(None, "Share of the vocabulary that a watermark favours. Default: 0.5.")
+    watermark_delta: float | None = option(None, "Logits that a watermark adds to it. Default: 2.0.")
+    lora_adapters: str | None = option(
+        None, "LoRA adapters as id, id@revision (of the hub) or id=directory, separated by commas."
+    )
+    cuda_graphs: str | None = option(
+        None, "Batch sizes whose decode step is captured on a GPU, separated by commas; 0 captures none."
+    )
+    cuda_memory_fraction: float = option(1.0, "Share of a GPU's memory that may be used.")
     huggingface_hub_cache: str | None = option(None, "Where downloads from the hub are kept.")
     json_output: bool = option(False, "Log one JSON object a line.")
+    otlp_endpoint: str | None = option(None, "OpenTelemetry collector (gRPC) that gets a trace of every request.")
+    otlp_service_name: str = option("text-generation-inference.router", "Name of this service in its traces.")
     env: bool = option(False, "Log the versions of what runs here.")
     graceful_termination_timeout: int = option(90, "Seconds that running requests get after SIGTERM.")
     cpu_compute: str = option("int8", "Activations of the CPU kernels: int8 (fast) or fp32 (exact).", own=True)
     kv_cache_memory: str | None = option(None, "Memory of the KV cache, such as 2GiB.", own=True)
     threads: int | None = option(None, "CPU threads of the engine.", own=True)
+    lm_head_bits: int | None = option(None, "Round the output projection to 8 or 4 bits.", own=True)
+    prefix_caching: bool = option(
+        True, "Reuse what was computed for prompts that begin alike.", own=True, variable="PREFIX_CACHING"
+    )
 
     sharded: str | None = neutral(None, "one process serves the model", "false")
     num_shard: int | None = neutral(None, "one process serves the model", 1)
     speculate: int | None = neutral(None, "speculation is not implemented", 0)
-    kv_cache_dtype: str | None = neutral(None, "the KV cache has the type of the computation")
-    waiting_served_ratio: float = neutral(0.3, "waiting requests join the batch at the next step")
-    max_waiting_tokens: int = neutral(20, "waiting requests join the batch at the next step")
-    cuda_graphs: str | None = neutral(None, "this engine captures no CUDA graphs", "0")
+    kv_cache_dtype: str | None = neutral(None, "the engine chooses the KV cache's type, and float8 is not among them")
     weights_cache_override: str | None = neutral(None, "--huggingface-hub-cache says where weights are kept")
     disable_custom_kernels: bool = neutral(False, "quantized layers need their kernels")
-    cuda_memory_fraction: float = neutral(1.0, "--kv-cache-memory bounds the memory")
     rope_scaling: str | None = neutral(None, "the checkpoint's own rope settings are used")
     rope_factor: float | None = neutral(None, "the checkpoint's own rope settings are used")
-    otlp_endpoint: str | None = neutral(None, "traces are not exported")
-    watermark_gamma: float | None = neutral(None, "watermarks are not implemented")
-    watermark_delta: float | None = neutral(None, "watermarks are not implemented")
     ngrok: bool = neutral(False, "no tunnel is opened")
     ngrok_authtoken: str | None = neutral(None, "no tunnel is opened")
     ngrok_edge: str | None = neutral(None, "no tunnel is opened")
-    lora_adapters: str | None = neutral(None, "LoRA adapters are not implemented")
-    enable_prefill_logprobs: bool = neutral(False, "logprobs of the prompt are not implemented")
 
     prometheus_port: str = option("9000", "Any value: metrics are at /metrics of --port, as in TGI 3.3.")
     shard_uds_path: str = option("/tmp/text-generation-server", "Any value: there are no shards to talk to.")
     master_addr: str = option("localhost", "Any value: there are no shards to talk to.")
     master_port: str = option("29500", "Any value: there are no shards to talk to.")
-    otlp_service_name: str = option("text-generation-inference.router", "Any value: traces are not exported.")
     usage_stats: str = option("on", "Any value: nothing is ever sent.")
 
 
@@ -102,6 +122,10 @@ def checked(config: ServeConfig) -> ServeConfig:
     _check_choice("quantize", config.quantize, QUANTIZE_METHODS)
     _check_choice("dtype", config.dtype, ("float16", "bfloat16", "float32"))
     _check_choice("cpu_compute", config.cpu_compute, ("int8", "fp32"))
+    _check_choice("lm_head_bits", config.lm_head_bits, (4, 8))
+    _check_shares(config)
+    lora_adapters_of(config.lora_adapters)
+    cuda_graphs_of(config.cuda_graphs)
     _check_token_limits(config)
     if not config.model_id:
         raise ConfigError("no model: give --model-id (or MODEL_ID) a directory or a hub id")
@@ -126,9 +150,52 @@ def bytes_of(size: str) -> int:
     return int(float(match[1]) * BYTE_UNITS[match[2]])
 
 
-def _check_choice(name: str, value: str | None, choices: Any) -> None:
+def cuda_graphs_of(sizes: str | None) -> tuple[int, ...] | None:
+    """Read batch sizes such as 1,2,4; 0 is none."""
+    if sizes is None:
+        return None
+    try:
+        numbers = sorted({int(size) for size in sizes.split(",")})
+    except ValueError:
+        numbers = [-1]
+    if numbers[0] < 0:
+        raise ConfigError(f"--cuda-graphs {sizes} is no list of batch sizes; write it as 1,2,4, or 0 for none")
+    return tuple(number for number in numbers if number)
+
+
+@dataclass(frozen=True)
+class AdapterSource:
+    """An adapter of `--lora-adapters`: a directory, or `revision` of the hub's repository `id`."""
+
+    id: str
+    path: str | None
+    revision: str | None
+
+
+def lora_adapters_of(adapters: str | None) -> tuple[AdapterSource, ...]:
+    """Read adapters in TGI's syntax (utils/adapter.py, parse_lora_adapters, 3.3.7)."""
+    sources = []
+    for adapter in (adapters or "").split(",") if adapters else ():
+        match = re.fullmatch(r"([^=@]+)(?:=([^=@]+))?(?:@([^=@]+))?", adapter.strip())
+        if match is None:
+            raise ConfigError(f"--lora-adapters {adapter.strip()!r} is no adapter; write it as id or id=directory")
+        sources.append(AdapterSource(*match.groups()))
+    ids = [source.id for source in sources]
+    if twice := {name for name in ids if ids.count(name) > 1}:
+        raise ConfigError(f"--lora-adapters names {', '.join(sorted(twice))} more than once; give each its own id")
+    return tuple(sources)
+
+
+def _check_choice(name: str, value: Any, choices: Any) -> None:
     if value is not None and value not in choices:
-        raise ConfigError(f"{flag(name)} {value} is not served here; choose one of {', '.join(choices)}")
+        raise ConfigError(f"{flag(name)} {value} is not served here; choose one of {', '.join(map(str, choices))}")
+
+
+def _check_shares(config: ServeConfig) -> None:
+    if not 0 < config.cuda_memory_fraction <= 1:
+        raise ConfigError(f"--cuda-memory-fraction {config.cuda_memory_fraction} must be above 0 and at most 1")
+    if config.watermark_gamma is not None and not 0 < config.watermark_gamma < 1:
+        raise ConfigError(f"--watermark-gamma {config.watermark_gamma} must be above 0 and below 1")
 
 
 def _check_token_limits(config: ServeConfig) -> None:
