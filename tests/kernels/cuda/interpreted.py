@@ -5,6 +5,7 @@
 triton reads the variable where kernels are defined, and tests of the compiler need it unset.
 """
 
+import itertools
 import json
 import sys
 
@@ -13,8 +14,9 @@ import torch
 import tgi_autoround.kernels  # noqa: F401
 from tests.kernels.cuda.cases import CASES, Case
 from tests.kernels.cuda.layers import product_in_float64, random_layer, relative_error
-from tgi_autoround.kernels.cuda import PortableKernel
+from tgi_autoround.kernels.cuda import PortableKernel, layout
 from tgi_autoround.kernels.cuda.configuration import MAX_ROWS, Configuration
+from tgi_autoround.linear import QLinear
 
 IMPORTED_TRITON_BY_ITSELF = "triton" in sys.modules
 CPU = torch.device("cpu")
@@ -60,11 +62,45 @@ def error_of_a_slice() -> float:
     return max(errors)
 
 
+def packings_that_differ() -> list[str]:
+    from tgi_autoround.kernels.cuda import launch
+
+    random = torch.Generator().manual_seed(0)
+    differ = []
+    for bits, shape in itertools.product((2, 3, 4, 5, 6, 7, 8), ((256, 256), (330, 24), (96, 130))):
+        codes = torch.randint(0, 1 << bits, shape, generator=random).to(torch.uint8)
+        for part in (codes, codes[:, ::2]):
+            if not torch.equal(launch.pack_lanes(part, bits), layout.pack_lanes(part, bits)):
+                differ.append(f"{bits} bits, {tuple(part.shape)}")
+    return differ
+
+
+def check_operator() -> float:
+    """torch's own checks of the operator, and the error of a module that torch.compile takes as one graph."""
+    layer = random_layer(4, False, 128, 48, 32, bias=True)
+    x = torch.randn(2, 3, 128, generator=torch.Generator().manual_seed(0)).half()
+    linear = QLinear(layer, PortableKernel(), CPU, x.dtype)
+    operator = torch.ops.tgi_autoround.packed_linear
+    arguments = (x, linear.lanes, linear.scales, linear.zero_points, linear.bias, 128, 4, 32)
+    torch.library.opcheck(operator.default, arguments)
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    y = torch.compile(linear, fullgraph=True, backend=keep)(x)
+    assert [node.target for node in graphs[0].graph.nodes if node.op == "call_function"] == [operator]
+    return relative_error(y.flatten(0, 1), product_in_float64(x.flatten(0, 1), layer))
+
+
 if __name__ == "__main__":
     found = {
         "cases": {str(case): errors_of(case) for case in CASES},
         "many rows": error_of_many_rows(),
         "slices": error_of_a_slice(),
+        "packings that differ": packings_that_differ(),
+        "compiled by torch": check_operator(),
         "imported triton by itself": IMPORTED_TRITON_BY_ITSELF,
     }
     json.dump(found, sys.stdout)

@@ -1,51 +1,74 @@
-"""The CUDA kernels compile for every GPU they take, into tensor cores' instructions, without spilling registers."""
+"""Every kernel that is shipped compiles, without a GPU, into the instructions that were meant, and spills nothing.
 
-from pathlib import Path
+So do kernels of layers that are not among the shipped, as a GPU's first launch would compile them.
+"""
+
+from dataclasses import replace
 
 import pytest
-import torch
 
-from tests.kernels.cuda.compiled import compile_dequantize, compile_multiply, local_memory_bytes
-from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
-from tgi_autoround.kernels.cuda.configuration import Device, choose
+from tests.kernels.cuda.conftest import Shipped
+from tests.kernels.cuda.disassembly import Disassembly, local_memory_bytes
+from tgi_autoround.kernels.cuda.aot.compiler import compile_ahead, made_from
+from tgi_autoround.kernels.cuda.aot.everything import everything
+from tgi_autoround.kernels.cuda.manifest import CUBINS
+from tgi_autoround.kernels.cuda.specialization import Specialization
 
-SMALLEST_SHARED = 101_376
-"""Bytes that a block may take on GPUs of capabilities 8.6, 8.9 and 12.0; others have more."""
-MULTIPLICATION = {80: "mma.sync", 86: "mma.sync", 89: "mma.sync", 90: "wgmma.mma_async"}
-
-
-@pytest.fixture(autouse=True)
-def _compile_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+WANTED = {(each.architecture, each.name): each for each in everything()}
+MOST_FILES = 320
+MOST_BYTES = 25_000_000
+TENSOR_CORES = {"sm_80": "HMMA", "sm_86": "HMMA", "sm_89": "HMMA", "sm_90a": "HGMMA"}
 
 
-def spec_of(bits: int, *, sym: bool, group_size: int = 128, in_features: int = 4096) -> LayerSpec:
-    scheme = QuantScheme(bits, group_size, sym, Packing.GPTQ)
-    return LayerSpec("layer", scheme, in_features, 4096, has_bias=not sym)
+def test_every_specialization_is_compiled_and_fits_the_wheel(shipped: Shipped) -> None:
+    assert shipped.keys() == WANTED.keys()
+    assert all(cubin.made_from == made_from(WANTED[key]) for key, cubin in shipped.items())
+    files = {path.name for path in CUBINS.iterdir()}
+    assert files == {"manifest.json", *(cubin.file for cubin in shipped.values())}
+    assert len(shipped) <= MOST_FILES
+    assert sum(path.stat().st_size for path in CUBINS.iterdir()) < MOST_BYTES
 
 
-@pytest.mark.parametrize(
-    ("capability", "spec", "dtype", "rows"),
-    [
-        (80, spec_of(4, sym=False), torch.bfloat16, 1),
-        (80, spec_of(8, sym=True, group_size=32), torch.bfloat16, 64),
-        (86, spec_of(2, sym=False, group_size=64), torch.float16, 256),
-        (89, spec_of(3, sym=True), torch.bfloat16, 32),
-        (90, spec_of(4, sym=False), torch.bfloat16, 256),
-        (90, spec_of(4, sym=True, group_size=-1), torch.float16, 1),
-        (90, spec_of(3, sym=False, group_size=8, in_features=1000), torch.bfloat16, 1),
-    ],
-    ids=str,
-)
-def test_the_fused_kernel_compiles(capability: int, spec: LayerSpec, dtype: torch.dtype, rows: int) -> None:
-    configuration = choose(rows, spec, Device(multiprocessors=108, shared_bytes=SMALLEST_SHARED))
-    kernel = compile_multiply(spec, dtype, configuration, capability)
-    assert MULTIPLICATION[capability] in kernel.asm["ptx"]
-    assert local_memory_bytes(kernel) == 0
-    assert kernel.metadata.shared <= SMALLEST_SHARED
+def test_drivers_of_cuda_12_load_all_of_it(shipped: Shipped) -> None:
+    assert {cubin.minimum_driver for cubin in shipped.values()} == {12000}
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-def test_the_dequantizing_kernel_compiles(capability: int) -> None:
-    kernel = compile_dequantize(spec_of(3, sym=False), torch.bfloat16, capability)
-    assert local_memory_bytes(kernel) == 0
+def test_nothing_spills_to_local_memory(shipped: Shipped) -> None:
+    assert {cubin.file: local_memory_bytes(CUBINS / cubin.file) for cubin in shipped.values()} == {
+        cubin.file: 0 for cubin in shipped.values()
+    }
+
+
+@pytest.mark.parametrize("architecture", TENSOR_CORES)
+def test_products_run_on_tensor_cores_and_nothing_is_shuffled_between_threads_meanwhile(
+    shipped: Shipped, architecture: str
+) -> None:
+    instruction = TENSOR_CORES[architecture]
+    products = [cubin for cubin in shipped.values() if cubin.architecture == architecture and "multiply" in cubin.name]
+    assert products
+    for cubin in products:
+        code = Disassembly(CUBINS / cubin.file)
+        assert code.loops_with(instruction) > 0, cubin.file
+        for moving in ("SHFL", "LDL", "STL"):
+            assert code.in_loops(moving, beside=instruction) == 0, (cubin.file, moving)
+
+
+UNUSUAL = [
+    ("sm_80", {"BITS": 5, "RUN": 32, "IN_WHOLE_TILES": False, "INSTRUCTIONS": None}),
+    ("sm_90a", {"BITS": 3, "RUN": 32, "IN_WHOLE_TILES": False, "SCATTERED": True, "INSTRUCTIONS": None}),
+    ("sm_89", {"RUN": 64}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "constants"), UNUSUAL, ids=str)
+def test_layers_that_are_not_shipped_compile_too(
+    architecture: str, constants: dict[str, int | None], shipped: Shipped
+) -> None:
+    usual = WANTED[architecture, "multiply-w4-bf16-run128-16x64"]
+    compiled = compile_ahead(_unusual(usual, constants))
+    assert ("wgmma" if architecture == "sm_90a" else "mma.sync") in compiled.ptx
+
+
+def _unusual(usual: Specialization, constants: dict[str, int | None]) -> Specialization:
+    changed = tuple((dict(usual.constants) | constants).items())
+    return replace(usual, name="unusual", constants=changed, multiples_of_16=())

@@ -1,15 +1,18 @@
 """The packed layout against its description, read code by code; sizes; and which layers the kernel takes where."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.kernels.cuda.layers import random_layer
+from tests.kernels.cuda.test_launcher import CUBIN
 from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme
 from tgi_autoround.kernels import KERNELS, select
-from tgi_autoround.kernels.cuda import PortableKernel, configuration, portable
+from tgi_autoround.kernels.cuda import PortableKernel, configuration, driver, manifest, portable
+from tgi_autoround.kernels.cuda import shipped as machine_code
 from tgi_autoround.kernels.cuda.configuration import MAX_ROWS, WORKSPACE_BYTES, Device, choose
 from tgi_autoround.kernels.cuda.layout import features_in_tile
 
@@ -90,11 +93,41 @@ def test_elsewhere_it_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert reason(SPEC, CUDA, torch.float16) == "it needs a GPU of compute capability 8.0 or later"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    monkeypatch.setattr(manifest, "shipped", dict)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "C compiler" in str(reason(SPEC, CUDA, torch.float16))
     monkeypatch.setattr(portable, "find_spec", lambda name: None)
-    assert reason(SPEC, CUDA, torch.float16) == "triton is not installed"
+    assert "triton is not installed" in str(reason(SPEC, CUDA, torch.float16))
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_taken"),
+    [
+        ((4, True, 4096, 4096, 128), True),
+        ((3, False, 4096, 4096, 64), True),
+        ((2, False, 4096, 4096, -1), True),
+        ((8, True, 4096, 4096, 32), True),
+        ((4, True, 4096, 4096, 48), False),
+        ((4, True, 4096, 4100, 128), False),
+        ((2, True, 4224, 4096, 128), False),
+        ((5, True, 4096, 4096, 128), False),
+    ],
+    ids=str,
+)
+def test_with_machine_code_in_the_package_the_usual_layers_need_neither_triton_nor_a_compiler(
+    layer: tuple[int, bool, int, int, int], is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {(each.architecture, each.name): replace(CUBIN, name=each.name) for each in machine_code.portable()}
+    monkeypatch.setattr(manifest, "shipped", lambda: names)
+    monkeypatch.setattr(driver, "version", lambda: 12000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    monkeypatch.setattr(portable, "find_spec", lambda name: None)
+    bits, sym, in_features, out_features, group_size = layer
+    scheme = QuantScheme(bits, group_size, sym, Packing.GPTQ)
+    spec = LayerSpec("layer", scheme, in_features, out_features, has_bias=False)
+    assert (PortableKernel().supports(spec, CUDA, torch.float16) is None) == is_taken
 
 
 def test_the_layers_own_tensors_are_not_changed() -> None:

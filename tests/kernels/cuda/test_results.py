@@ -44,3 +44,11 @@ def test_slices_of_wider_activations_are_multiplied_as_their_copies_are(found: d
 
 def test_a_machine_without_triton_can_import_the_kernels(found: dict[str, Any]) -> None:
     assert not found["imported triton by itself"]
+
+
+def test_the_kernel_that_packs_equals_the_torch_version_bit_for_bit(found: dict[str, Any]) -> None:
+    assert found["packings that differ"] == []
+
+
+def test_the_operator_passes_torchs_checks_and_compiles_as_one_graph(found: dict[str, Any]) -> None:
+    assert found["compiled by torch"] < BOUNDS["float16"]

@@ -23,13 +23,9 @@ def group_of(feature, group_size, groups, SCATTERED: tl.constexpr):
 
 
 @triton.jit
-def load_zero(zero_points, at, BITS: tl.constexpr):
-    """Return zero points as float32, which for a symmetric layer (None) are all in the middle."""
-    if zero_points is None:
-        zero = tl.zeros_like(at).to(tl.float32) + (1 << (BITS - 1))
-    else:
-        zero = tl.load(zero_points + at).to(tl.float32)
-    return zero
+def load_zero(zero_points, at, symmetric, BITS: tl.constexpr):
+    """Return zero points as float32: those of a symmetric layer are all in the middle and not in memory."""
+    return tl.load(zero_points + at, mask=tl.zeros_like(at) == symmetric, other=1 << (BITS - 1)).to(tl.float32)
 
 
 @triton.jit

@@ -40,25 +40,32 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
+    """A block's size, and how many of them a multiprocessor runs at once."""
+
     rows: int
     columns: int
     warps: int
     blocks_a_multiprocessor: int
 
 
-_SHAPE_UP_TO_ROWS = {16: _Shape(16, 64, 4, 7), 32: _Shape(32, 64, 4, 4), MAX_ROWS: _Shape(64, 128, 8, 2)}
+SHAPE_UP_TO_ROWS = {16: Shape(16, 64, 4, 7), 32: Shape(32, 64, 4, 4), MAX_ROWS: Shape(64, 128, 8, 2)}
 """Best of what was timed on an H100 with 4 bits in groups of 128, on the linears of an 8B Llama."""
 
 
 def choose(rows: int, spec: LayerSpec, device: Device) -> Configuration:
     """Return the configuration for activations [rows, in_features], `rows` up to MAX_ROWS."""
-    shape = next(shape for up_to, shape in _SHAPE_UP_TO_ROWS.items() if rows <= up_to)
-    tile_bytes = 2 * (shape.rows * features_in_tile(spec.scheme.bits) + shape.columns * LANES_IN_TILE)
-    stages = max(1, min(3, device.shared_bytes // tile_bytes))
+    shape = next(shape for up_to, shape in SHAPE_UP_TO_ROWS.items() if rows <= up_to)
+    stages = stages_of(shape, spec.scheme.bits, device.shared_bytes)
     blocks = -(-rows // shape.rows) * -(-spec.out_features // shape.columns)
     splits = _splits(blocks, spec.in_features // MIN_FEATURES_IN_SPLIT, shape, device)
     return Configuration(shape.rows, shape.columns, shape.warps, stages, splits)
+
+
+def stages_of(shape: Shape, bits: int, shared_bytes: int) -> int:
+    """Return how many tiles of activations and weights are in flight: up to three, as shared memory allows."""
+    tile_bytes = 2 * (shape.rows * features_in_tile(bits) + shape.columns * LANES_IN_TILE)
+    return max(1, min(3, shared_bytes // tile_bytes))
 
 
 def all_of(spec: LayerSpec, device: Device) -> set[Configuration]:
@@ -73,7 +80,7 @@ def columns_at_a_time(spec: LayerSpec) -> int:
     return -(-spec.out_features // (parts * _COLUMNS_OF_PARTS)) * _COLUMNS_OF_PARTS
 
 
-def _splits(blocks: int, parts: int, shape: _Shape, device: Device) -> int:
+def _splits(blocks: int, parts: int, shape: Shape, device: Device) -> int:
     if blocks > MAX_BLOCKS_TO_SPLIT:
         return 1
     to_fill_the_device = shape.blocks_a_multiprocessor * device.multiprocessors // blocks

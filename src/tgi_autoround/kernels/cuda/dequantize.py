@@ -18,6 +18,7 @@ def dequantize_packed(
     out_features,
     group_size,
     groups,
+    symmetric,
     BITS: tl.constexpr,
     SCATTERED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -30,7 +31,7 @@ def dequantize_packed(
     for index in tl.static_range(16 // BITS):
         first_feature = (tile * (16 // BITS) + index) * LANES
         at = group_of(first_feature, group_size, groups, SCATTERED) * out_features + weight_row[:, None]
-        codes, codes_left = lowest_codes(codes_left, load_zero(zero_points, at, BITS), BITS)
+        codes, codes_left = lowest_codes(codes_left, load_zero(zero_points, at, symmetric, BITS), BITS)
         weights = codes * tl.load(scales + at).to(tl.float32)
         feature = first_feature + tl.arange(0, LANES)[None, :]
         to = result + row[:, None].to(tl.int64) * in_features + feature

@@ -1,32 +1,38 @@
-"""From a layer's buffers to launches of the kernels. Importing this imports triton."""
+"""From a layer's buffers to launches: of the machine code that is shipped for the device, else of what triton compiles.
+
+Importing this imports no triton.
+"""
 
 import functools
-import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-import triton
-import triton.language as tl
 
 from tgi_autoround.checkpoint import LayerSpec
+from tgi_autoround.kernels.cuda import driver, launcher, shipped
 from tgi_autoround.kernels.cuda.configuration import (
     MAX_BLOCKS_TO_SPLIT,
+    SHAPE_UP_TO_ROWS,
     WORKSPACE_BYTES,
     Configuration,
     Device,
     columns_at_a_time,
 )
-from tgi_autoround.kernels.cuda.dequantize import dequantize_packed
 from tgi_autoround.kernels.cuda.layout import LANES_IN_TILE, features_in_tile, tiles_in
-from tgi_autoround.kernels.cuda.matmul import multiply_packed
 
 Buffers = Mapping[str, torch.Tensor]
 
-IS_INTERPRETED = not isinstance(multiply_packed, triton.JITFunction)
-"""TRITON_INTERPRET=1 runs kernels in numpy, which knows neither bfloat16 nor a GPU's instructions."""
 
-_TRITON_TYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
-_DEQUANTIZED_ROWS = 64
+class Workspace(NamedTuple):
+    """Room for intermediate values, and how many of each block's splits have arrived: one for all layers of a device.
+
+    A device's products thus have to run one after the other, as those of one stream do.
+    """
+
+    room: torch.Tensor
+    partial_sums: torch.Tensor
+    arrivals: torch.Tensor
 
 
 @functools.cache
@@ -35,80 +41,67 @@ def device_of(device: torch.device) -> Device:
     if device.type != "cuda":
         return Device(multiprocessors=1, shared_bytes=2**16)
     index = device.index if device.index is not None else torch.cuda.current_device()
-    shared_bytes = triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]
+    shared_bytes = driver.device_attribute(driver.MAX_SHARED_BYTES_OF_BLOCK, index)
     return Device(torch.cuda.get_device_properties(index).multi_processor_count, shared_bytes)
 
 
 @functools.cache
-def workspace(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return room for intermediate values, and how many of each block's splits have arrived: one for all layers.
-
-    A device's products thus have to run one after the other, as those of one stream do.
-    """
+def workspace(device: torch.device) -> Workspace:
+    """Return the device's workspace, allocated once."""
     room = torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
-    return room, torch.zeros(MAX_BLOCKS_TO_SPLIT, dtype=torch.int32, device=device)
+    return Workspace(room, room.view(torch.float32), torch.zeros(MAX_BLOCKS_TO_SPLIT, dtype=torch.int32, device=device))
 
 
-@functools.cache
-def instructions(bits: int, dtype: torch.dtype) -> tuple[str | None, float]:
-    """Return PTX (sm_80 and later) that takes two lanes' lowest codes less their zero points, and its offset.
-
-    Operand 2 holds two lanes; operand 3, for each, minus the zero point and the offset: a number whose last mantissa
-    bits are worth 1, so that `or` adds codes to it. None where codes have more bits than that mantissa.
-    """
-    if dtype is torch.float16:
-        suffix, one, offset_bits, offset, mantissa_bits = "f16x2", 0x3C003C00, 0x64006400, 1024.0, 10
-    else:
-        suffix, one, offset_bits, offset, mantissa_bits = "bf16x2", 0x3F803F80, 0x43004300, 128.0, 7
-    if IS_INTERPRETED or bits > mantissa_bits:
-        return None, 0.0
-    mask = ((1 << bits) - 1) * 0x10001
-    text = f"""{{ .reg .b32 codes, one;
-        mov.b32 one, {one:#x};
-        lop3.b32 codes, $2, {mask:#x}, {offset_bits:#x}, 0xea;
-        fma.rn.{suffix} $0, codes, one, $3;
-        shr.u32 $1, $2, {bits}; }}"""
-    return text, offset
+def is_shipped(spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether the package holds machine code for a layer's products on this device."""
+    run = shipped.shipped_run(spec)
+    if run is None:
+        return False
+    capability = torch.cuda.get_device_capability(device)
+    shapes = SHAPE_UP_TO_ROWS.values()
+    names = [shipped.multiply_name(spec.scheme.bits, dtype, run, shape.rows, shape.columns) for shape in shapes]
+    return all(launcher.find_cubin(name, capability) is not None for name in names)
 
 
 def multiply(x: torch.Tensor, buffers: Buffers, spec: LayerSpec, configuration: Configuration) -> torch.Tensor:
     """Return `x @ weight + bias`: [rows, in_features] -> [rows, out_features], float16 or bfloat16 as x is."""
-    rows, (text, offset) = x.shape[0], instructions(spec.scheme.bits, x.dtype)
+    rows, tiles, space = x.shape[0], tiles_in(spec), workspace(x.device)
     result = torch.empty(rows, spec.out_features, dtype=x.dtype, device=x.device)
-    room, arrivals = workspace(x.device)
-    tiles = tiles_in(spec)
+    bias, zero_points = buffers.get("bias"), buffers.get("zero_points")
+    tensors = (
+        x,
+        buffers["lanes"],
+        buffers["scales"],
+        zero_points if zero_points is not None else buffers["scales"],
+        bias if bias is not None else result,
+        result,
+        space.partial_sums,
+        space.arrivals,
+    )
+    numbers = (
+        rows,
+        x.stride(0),
+        spec.in_features,
+        spec.out_features,
+        spec.group_size,
+        spec.num_groups,
+        tiles,
+        -(-tiles // configuration.splits),
+        int(zero_points is None),
+        int(bias is not None),
+    )
     blocks = -(-rows // configuration.rows) * -(-spec.out_features // configuration.columns)
+    grid = (blocks, configuration.splits, 1)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        multiply_packed[(blocks, configuration.splits)](
-            x,
-            buffers["lanes"],
-            buffers["scales"],
-            buffers.get("zero_points"),
-            buffers.get("bias"),
-            result,
-            room.view(torch.float32),
-            arrivals,
-            rows,
-            x.stride(0),
-            spec.in_features,
-            spec.out_features,
-            spec.group_size,
-            spec.num_groups,
-            tiles,
-            -(-tiles // configuration.splits),
-            BITS=spec.scheme.bits,
-            RUN=_run(spec),
-            SCATTERED=_is_scattered(spec),
-            IN_WHOLE_TILES=spec.in_features % features_in_tile(spec.scheme.bits) == 0,
-            IS_SPLIT=configuration.splits > 1,
-            ROWS=configuration.rows,
-            COLUMNS=configuration.columns,
-            INSTRUCTIONS=text,
-            OFFSET=offset,
-            OPERAND=tl.float32 if IS_INTERPRETED else _TRITON_TYPES[x.dtype],
-            num_warps=configuration.warps,
-            num_stages=configuration.stages,
-        )
+        function = _shipped_multiply(x, spec, configuration)
+        if function is not None:
+            function.launch(
+                grid, (*map(torch.Tensor.data_ptr, tensors), *numbers), launcher.current_stream(x.device.index)
+            )
+        else:
+            from tgi_autoround.kernels.cuda import jit
+
+            jit.multiply(grid, tensors, numbers, spec, configuration)
     return result
 
 
@@ -126,35 +119,69 @@ def multiply_dequantized(x: torch.Tensor, buffers: Buffers, spec: LayerSpec) -> 
     return result
 
 
+def pack_lanes(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Return the lanes of a layer, as `layout.pack_lanes` does, in one pass over its codes."""
+    codes = codes.contiguous()
+    in_features, out_features = codes.shape
+    tiles = -(-in_features // features_in_tile(bits))
+    lanes = torch.empty(tiles, out_features, LANES_IN_TILE, dtype=torch.int16, device=codes.device)
+    grid = (tiles, -(-out_features // shipped.PACKED_COLUMNS), 1)
+    with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
+        is_shipped = codes.is_cuda and are_multiples(out_features, codes.data_ptr())
+        function = launcher.find(shipped.pack_name(bits), codes.device.index) if is_shipped else None
+        if function is not None:
+            values = (codes.data_ptr(), lanes.data_ptr(), in_features, out_features)
+            function.launch(grid, values, launcher.current_stream(codes.device.index))
+        else:
+            from tgi_autoround.kernels.cuda import jit
+
+            jit.pack(grid, codes, lanes, bits)
+    return lanes
+
+
+def are_multiples(*values: int) -> bool:
+    """Say whether machine code that is shipped takes these addresses, strides or numbers of features."""
+    return all(value % shipped.MULTIPLE == 0 for value in values)
+
+
 def _dequantize(buffers: Buffers, spec: LayerSpec, part: slice, x: torch.Tensor) -> torch.Tensor:
     rows = part.stop - part.start
-    room, _ = workspace(x.device)
-    weight = room.view(x.dtype)[: rows * spec.in_features].view(rows, spec.in_features)
+    weight = workspace(x.device).room.view(x.dtype)[: rows * spec.in_features].view(rows, spec.in_features)
+    zero_points = buffers.get("zero_points")
+    tensors = (
+        buffers["lanes"],
+        buffers["scales"],
+        zero_points if zero_points is not None else buffers["scales"],
+        weight,
+    )
+    numbers = (
+        part.start,
+        rows,
+        spec.in_features,
+        spec.out_features,
+        spec.group_size,
+        spec.num_groups,
+        int(zero_points is None),
+    )
+    grid = (tiles_in(spec), -(-rows // shipped.DEQUANTIZED_ROWS), 1)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        dequantize_packed[(tiles_in(spec), -(-rows // _DEQUANTIZED_ROWS))](
-            buffers["lanes"],
-            buffers["scales"],
-            buffers.get("zero_points"),
-            weight,
-            part.start,
-            rows,
-            spec.in_features,
-            spec.out_features,
-            spec.group_size,
-            spec.num_groups,
-            BITS=spec.scheme.bits,
-            SCATTERED=_is_scattered(spec),
-            ROWS=_DEQUANTIZED_ROWS,
-        )
+        is_shipped = x.is_cuda and shipped.shipped_run(spec) is not None
+        name = shipped.dequantize_name(spec.scheme.bits, x.dtype)
+        function = launcher.find(name, x.device.index) if is_shipped else None
+        if function is not None:
+            function.launch(
+                grid, (*map(torch.Tensor.data_ptr, tensors), *numbers), launcher.current_stream(x.device.index)
+            )
+        else:
+            from tgi_autoround.kernels.cuda import jit
+
+            jit.dequantize(grid, tensors, numbers, spec)
     return weight
 
 
-def _is_scattered(spec: LayerSpec) -> bool:
-    return spec.num_groups > 1 and spec.group_size % LANES_IN_TILE != 0
-
-
-def _run(spec: LayerSpec) -> int:
-    in_tile = features_in_tile(spec.scheme.bits)
-    if spec.num_groups == 1:
-        return in_tile
-    return LANES_IN_TILE if _is_scattered(spec) else math.gcd(spec.group_size, in_tile)
+def _shipped_multiply(x: torch.Tensor, spec: LayerSpec, configuration: Configuration) -> launcher.Function | None:
+    run = shipped.shipped_run(spec)
+    if run is None or not x.is_cuda or not are_multiples(x.stride(0), x.data_ptr()):
+        return None
+    name = shipped.multiply_name(spec.scheme.bits, x.dtype, run, configuration.rows, configuration.columns)
+    return launcher.find(name, x.device.index)

@@ -22,6 +22,9 @@ tensor cores are 16 bytes in a row: thread t of the four that share a row reads 
 Input features past the layer's, which fill up the last tile, have code 0; the kernels multiply them by zeros.
 """
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch.nn.functional import pad
 
@@ -53,7 +56,12 @@ def pack_lanes(codes: torch.Tensor, bits: int) -> torch.Tensor:
     return lanes[:, LANE_AT_POSITION].transpose(1, 2).contiguous()
 
 
-def pack(weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def pack(
+    weight: NormalForm,
+    device: torch.device,
+    dtype: torch.dtype,
+    pack_lanes: Callable[[torch.Tensor, int], torch.Tensor] = pack_lanes,
+) -> dict[str, torch.Tensor]:
     """Return a layer's buffers on `device`, for activations of `dtype`.
 
     lanes: int16 [tiles, out_features, 32]
@@ -77,6 +85,19 @@ def packed_bytes(spec: LayerSpec) -> int:
     lanes = tiles_in(spec) * LANES_IN_TILE * torch.int16.itemsize
     in_group = torch.float16.itemsize + (0 if spec.scheme.sym else _zero_point_type(spec).itemsize)
     return (lanes + spec.num_groups * in_group) * spec.out_features
+
+
+def is_scattered(spec: LayerSpec) -> bool:
+    """Say whether groups begin or end within a slice of 32 input features."""
+    return spec.num_groups > 1 and spec.group_size % LANES_IN_TILE != 0
+
+
+def run_of(spec: LayerSpec) -> int:
+    """Return how many adjacent input features of a tile are in one group for certain, at least a slice's 32."""
+    in_tile = features_in_tile(spec.scheme.bits)
+    if spec.num_groups == 1:
+        return in_tile
+    return LANES_IN_TILE if is_scattered(spec) else math.gcd(spec.group_size, in_tile)
 
 
 def _zero_point_type(spec: LayerSpec) -> torch.dtype:

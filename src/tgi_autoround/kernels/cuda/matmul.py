@@ -47,7 +47,7 @@ def _add_up(part, partial_sums, arrivals, ROWS: tl.constexpr, COLUMNS: tl.conste
     return total, is_last
 
 
-@triton.jit(do_not_specialize=["rows", "group_size", "groups", "tiles", "tiles_in_split"])
+@triton.jit(do_not_specialize=["rows", "group_size", "groups", "tiles", "tiles_in_split", "biased"])
 def multiply_packed(
     x,
     lanes,
@@ -65,24 +65,27 @@ def multiply_packed(
     groups,
     tiles,
     tiles_in_split,
+    symmetric,
+    biased,
     BITS: tl.constexpr,
     RUN: tl.constexpr,
     SCATTERED: tl.constexpr,
     IN_WHOLE_TILES: tl.constexpr,
-    IS_SPLIT: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     INSTRUCTIONS: tl.constexpr,
     OFFSET: tl.constexpr,
-    OPERAND: tl.constexpr,
+    IN_FLOAT32: tl.constexpr,
 ):
     """result [rows, out_features] = x [rows, in_features] @ weight + bias. Grid: (blocks, splits).
 
+    symmetric, biased: 1 or 0; without zero points or a bias, their addresses are not read
     RUN: every RUN input features of a tile are in one group; a multiple of LANES
     SCATTERED: they are not, as groups begin or end within a slice of LANES
-    INSTRUCTIONS, OFFSET: see `launch.instructions`
-    OPERAND: what the tensor cores multiply, x's type
+    INSTRUCTIONS, OFFSET: see `instructions.py`
+    IN_FLOAT32: multiply in float32 where there are no tensor cores, in triton's interpreter; else in x's type
     """
+    OPERAND: tl.constexpr = tl.float32 if IN_FLOAT32 else x.dtype.element_ty
     SLICES: tl.constexpr = 16 // BITS
     row_block, column_block = _block_of(tl.program_id(0), tl.cdiv(rows, ROWS), tl.cdiv(out_features, COLUMNS))
     row, column = row_block * ROWS + tl.arange(0, ROWS), column_block * COLUMNS + tl.arange(0, COLUMNS)
@@ -100,7 +103,7 @@ def multiply_packed(
                 group = group_of(first_feature, group_size, groups, SCATTERED)
                 at = group * out_features + weight_row[:, None]
                 scale = tl.load(scales + at).to(tl.float32)
-                zero = load_zero(zero_points, at, BITS)
+                zero = load_zero(zero_points, at, symmetric, BITS)
             feature = first_feature + tl.arange(0, LANES)[None, :]
             if IN_WHOLE_TILES:
                 activations = tl.load(x_rows + feature)
@@ -121,11 +124,10 @@ def multiply_packed(
                     total += run_sum * scale
                     run_sum = tl.zeros((COLUMNS, ROWS), tl.float32)
     rows_to_store = rows
-    if IS_SPLIT:
+    if tl.num_programs(1) > 1:
         total, is_last = _add_up(total, partial_sums, arrivals, ROWS, COLUMNS)
         rows_to_store = tl.where(is_last, rows, 0)
-    if bias is not None:
-        total += tl.load(bias + weight_row).to(tl.float32)[:, None]
+    total += tl.load(bias + weight_row, mask=column < biased * out_features, other=0.0).to(tl.float32)[:, None]
     at = result + row[:, None].to(tl.int64) * out_features + column[None, :]
     mask = (row < rows_to_store)[:, None] & (column < out_features)[None, :]
     tl.store(at, total.to(x.dtype.element_ty).T, mask=mask)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
-from tgi_autoround.kernels.cuda import configuration, layout
+from tgi_autoround.kernels.cuda import configuration, launch, layout, op
 
 OLDEST_CAPABILITY = (8, 0)
 
@@ -23,22 +23,21 @@ class PortableKernel:
         """Takes every width and group size, in float16 and bfloat16, on GPUs from compute capability 8.0 on."""
         if dtype not in (torch.float16, torch.bfloat16):
             return f"it multiplies float16 and bfloat16, not {str(dtype).removeprefix('torch.')}"
-        return _reason_against(device)
+        return _reason_against(spec, device, dtype)
 
     def weight_bytes(self, spec: LayerSpec, dtype: torch.dtype) -> int:
         """Codes in whole tiles, and the groups' scales and zero points."""
         return layout.packed_bytes(spec)
 
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """The packed layout. Every kernel is compiled for it by a first run, so that nothing compiles while serving."""
-        buffers = layout.pack(weight, device, dtype)
-        if device.type == "cuda":
-            from tgi_autoround.kernels.cuda import launch
-
-            row = torch.zeros(1, weight.spec.in_features, device=device, dtype=dtype)
-            for each in configuration.all_of(weight.spec, launch.device_of(device)):
-                launch.multiply(row, buffers, weight.spec, each)
-            launch.multiply_dequantized(row, buffers, weight.spec)
+        """The packed layout. Every kernel is loaded or compiled by a first run, so that nothing is while serving."""
+        if device.type != "cuda":
+            return layout.pack(weight, device, dtype)
+        buffers = layout.pack(weight, device, dtype, launch.pack_lanes)
+        row = torch.zeros(1, weight.spec.in_features, device=device, dtype=dtype)
+        for each in configuration.all_of(weight.spec, launch.device_of(device)):
+            launch.multiply(row, buffers, weight.spec, each)
+        launch.multiply_dequantized(row, buffers, weight.spec)
         return buffers
 
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
@@ -46,20 +45,10 @@ class PortableKernel:
 
         Weights are scaled and rounded first where x has over `MAX_ROWS` rows, or where 32 is no part of a group.
         """
-        from tgi_autoround.kernels.cuda import launch
-
-        rows = x.reshape(-1, spec.in_features)
-        if rows.stride(1) != 1:
-            rows = rows.contiguous()
-        if rows.shape[0] == 0 or rows.shape[0] > configuration.MAX_ROWS:
-            result = launch.multiply_dequantized(rows, buffers, spec)
-        else:
-            chosen = configuration.choose(rows.shape[0], spec, launch.device_of(x.device))
-            result = launch.multiply(rows, buffers, spec, chosen)
-        return result.view(*x.shape[:-1], spec.out_features)
+        return op.linear(x, buffers, spec)
 
 
-def _reason_against(device: torch.device) -> str | None:
+def _reason_against(spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> str | None:
     if find_spec("triton") is not None and os.environ.get("TRITON_INTERPRET") == "1":
         return None
     if device.type != "cuda":
@@ -68,10 +57,12 @@ def _reason_against(device: torch.device) -> str | None:
         return "it was written for NVIDIA GPUs, and this is an AMD one"
     if not torch.cuda.is_available():
         return None  # this machine plans for another one's GPU
-    if find_spec("triton") is None:
-        return "triton is not installed"
     if torch.cuda.get_device_capability(device) < OLDEST_CAPABILITY:
         return "it needs a GPU of compute capability 8.0 or later"
+    if launch.is_shipped(spec, device, dtype):
+        return None
+    if find_spec("triton") is None:
+        return "it is not among the compiled kernels that the package ships, and triton is not installed"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "triton needs a C compiler, and neither gcc nor clang is installed"
     return None

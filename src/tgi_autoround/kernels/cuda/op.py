@@ -1,0 +1,85 @@
+"""The packed linear as one operation: a plain call in eager mode, an opaque operator where torch traces or compiles.
+
+`torch.ops.tgi_autoround.packed_linear` is registered by importing this, from torch 2.3 on.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import torch
+
+from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
+from tgi_autoround.kernels.cuda import configuration, launch, shipped
+
+_LIBRARY = torch.library.Library("tgi_autoround", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define(  # type: ignore[no-untyped-call]
+    "packed_linear(Tensor x, Tensor lanes, Tensor scales, Tensor? zero_points, Tensor? bias, "
+    "int in_features, int bits, int group_size) -> Tensor"
+)
+
+
+def linear(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
+    """Return `x @ weight + bias`: [..., in_features] -> [..., out_features], in x's dtype."""
+    if not torch.compiler.is_compiling():
+        return _multiply(x, buffers, spec)
+    result: torch.Tensor = torch.ops.tgi_autoround.packed_linear(
+        x,
+        buffers["lanes"],
+        buffers["scales"],
+        buffers.get("zero_points"),
+        buffers.get("bias"),
+        spec.in_features,
+        spec.scheme.bits,
+        spec.group_size,
+    )
+    return result
+
+
+def _multiply(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
+    rows = _readable(x.reshape(-1, spec.in_features))
+    if rows.shape[0] == 0 or rows.shape[0] > configuration.MAX_ROWS:
+        result = launch.multiply_dequantized(rows, buffers, spec)
+    else:
+        chosen = configuration.choose(rows.shape[0], spec, launch.device_of(x.device))
+        result = launch.multiply(rows, buffers, spec, chosen)
+    return result.view(*x.shape[:-1], spec.out_features)
+
+
+def _readable(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows of adjacent features, copied where machine code that is shipped could not read them."""
+    in_features = rows.shape[1]
+    starts = (rows.stride(0), rows.data_ptr()) if in_features % shipped.MULTIPLE == 0 else ()
+    if rows.stride(1) == 1 and launch.are_multiples(*starts):
+        return rows
+    return rows.clone(memory_format=torch.contiguous_format)
+
+
+def _packed_linear(
+    x: torch.Tensor,
+    lanes: torch.Tensor,
+    scales: torch.Tensor,
+    zero_points: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    in_features: int,
+    bits: int,
+    group_size: int,
+) -> torch.Tensor:
+    optional = {"zero_points": zero_points, "bias": bias}
+    buffers = {"lanes": lanes, "scales": scales, **{name: each for name, each in optional.items() if each is not None}}
+    spec = _spec(in_features, lanes.shape[1], bits, group_size, zero_points is None, bias is not None)
+    return _multiply(x, buffers, spec)
+
+
+def _shape_of_packed_linear(x: torch.Tensor, lanes: torch.Tensor, *_: object) -> torch.Tensor:
+    return x.new_empty(*x.shape[:-1], lanes.shape[1])
+
+
+@functools.cache
+def _spec(in_features: int, out_features: int, bits: int, group_size: int, sym: bool, has_bias: bool) -> LayerSpec:
+    scheme = QuantScheme(bits, group_size, sym, Packing.GPTQ)
+    return LayerSpec("packed_linear", scheme, in_features, out_features, has_bias)
+
+
+for _key in ("CPU", "CUDA"):
+    _LIBRARY.impl("packed_linear", _packed_linear, _key)  # type: ignore[no-untyped-call]
+_LIBRARY.impl("packed_linear", _shape_of_packed_linear, "Meta")  # type: ignore[no-untyped-call]
