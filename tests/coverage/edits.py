@@ -1,7 +1,7 @@
 """What is changed by hand in a checkpoint: `edit(folder, ...)` rewrites its files in place."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,24 @@ def highest_zero_points(folder: Path) -> None:
     _each_layer(folder, raise_zeros)
 
 
-def pack_linears(folder: Path, blocks: str) -> None:
-    """Round every matrix of a floating-point model's blocks to 4 bits in groups of 32."""
+def pack_linears(folder: Path, blocks: str, *, kept: Sequence[str] = (), transposed: bool = False) -> None:
+    """Round every matrix of a floating-point model's blocks, but those whose name ends as `kept` says, to 4 bits.
+
+    Groups are of 32. `transposed` matrices lie as [in_features, out_features] in the file.
+    """
     tensors = load_file(folder / "model.safetensors")
-    for name in [name for name in tensors if name.startswith(blocks) and tensors[name].dim() == 2]:
-        layer = name.removesuffix(".weight")
-        tensors.update({f"{layer}.{part}": tensor for part, tensor in _rounded(tensors.pop(name)).items()})
+    matrices = [name for name in tensors if name.startswith(blocks) and tensors[name].dim() == 2]
+    layers = [name.removesuffix(".weight") for name in matrices]
+    for layer in layers:
+        if layer.endswith(tuple(kept)):
+            continue
+        weight = tensors.pop(f"{layer}.weight")
+        parts = _rounded(weight.t() if transposed else weight)
+        tensors.update({f"{layer}.{part}": tensor for part, tensor in parts.items()})
     save_file(tensors, folder / "model.safetensors")
     fields = {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq", "block_name_to_quantize": blocks}
-    config_says(folder, {**fields, "bits": 4, "group_size": 32, "sym": True, "data_type": "int"})
+    in_16_bits = {"extra_config": {layer: {"bits": 16} for layer in layers if layer.endswith(tuple(kept))}}
+    config_says(folder, {**fields, **in_16_bits, "bits": 4, "group_size": 32, "sym": True, "data_type": "int"})
 
 
 def _rounded(weight: torch.Tensor) -> Tensors:

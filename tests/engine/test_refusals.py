@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, MambaConfig
 from transformers.models.bloom import modeling_bloom
 
 from tests.models import make_tokenizer
 from tgi_autoround.engine import Engine, EngineConfig, build_engine
 from tgi_autoround.engine.families import check_every_layer_attended
-from tgi_autoround.engine.kv_cache import KVCache
+from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
 from tgi_autoround.errors import UnsupportedError
 
 SMALL = {
@@ -48,6 +48,13 @@ def start(model_dir: Path, **options: int) -> Engine:
         ("recurrent_gemma", {"num_hidden_layers": 3, "lru_width": 64}, "layers of type linear_attention"),
         ("qwen2_moe", {**MOE, "use_sliding_window": True, "sliding_window": 32}, "a window of 32 tokens by its mask"),
         ("llama4_text", {**MOE, "head_dim": 16, "intermediate_size_mlp": 64}, "layers of type chunked_attention"),
+        ("diffllama", {"num_hidden_layers": 2}, "attends more than once a layer"),
+        ("bert", {"num_hidden_layers": 2}, "do not see just those before them"),
+        (
+            "deepseek_v3",
+            {**MOE, "num_key_value_heads": 4},
+            r"keys and values of \(heads, width\) \(4, 192\) and \(4, 128\)",
+        ),
         ("xglm", {"num_layers": 2, "d_model": 64, "ffn_dim": 64, "attention_heads": 4}, "has its own attention code"),
     ],
 )
@@ -57,6 +64,11 @@ def test_a_family_that_needs_more_than_attention_is_refused(
     model_dir = make_model(tmp_path, family, **config)
     with pytest.raises(UnsupportedError, match=words):
         start(model_dir)
+
+
+def test_a_model_without_heads_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="MambaConfig has no num_attention_heads"):
+        bytes_per_token(MambaConfig(), torch.float32)
 
 
 def test_layers_that_never_attend_are_refused_after_the_warm_up() -> None:

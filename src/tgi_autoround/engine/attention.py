@@ -4,7 +4,7 @@ One step is one row of tokens: first one token of every decoding sequence, in th
 of prompts that enter in this step. `attend_step` is what every model's attention comes down to.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -32,12 +32,14 @@ class StepLayout:
 
     decode_positions: int64 [batch], the position of each decoding sequence's token
     decode_mask: bool [batch, 1, 1, longest], True where a position exists already
+    attended: layers whose keys and values of this step are stored; attention that could come twice notes it here
     """
 
     cache: KVCache
     decode_positions: torch.Tensor
     decode_mask: torch.Tensor
     chunks: tuple[PromptChunk, ...]
+    attended: set[int] = field(default_factory=set)
 
 
 def attend_step(

@@ -12,7 +12,7 @@ class AttentionOptions:
     scaling: factor of the products; None is 1 / sqrt(head_dim)
     window: how many tokens a query sees, its own included; None is all
     softcap: scores are bent by `softcap * tanh(score / softcap)`
-    key_bias: float32 [heads, positions], ALiBi: added to the scores of the key at each position
+    key_bias: float32 [heads, positions], ALiBi: added to the scores of the key at each position; only differences count
     sinks: [heads], the score of one more key, which has no value
     """
 

@@ -4,10 +4,13 @@ Keeping them dense makes a decode batch a view `[:batch]` of the cache, so atten
 copy of a sequence's keys and values when an earlier one leaves.
 """
 
+from typing import Any
+
 import torch
 from transformers import PreTrainedConfig
 
 from tgi_autoround.engine.memory_pages import Pages
+from tgi_autoround.errors import UnsupportedError
 
 
 class KVCache:
@@ -90,18 +93,30 @@ def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
 
 def layer_count(config: PreTrainedConfig) -> int:
     """Return the number of layers that attend."""
-    return int(config.get_text_config().num_hidden_layers)
+    return int(_of_every_layer(config, "num_hidden_layers"))
 
 
 def kv_head_count(config: PreTrainedConfig) -> int:
-    """Return the number of key/value heads of a layer."""
+    """Return the number of key/value heads of a layer. Raises UnsupportedError where layers differ or have none."""
     text = config.get_text_config()
     if text.model_type == "falcon":
         return int(text.num_kv_heads) if text.new_decoder_architecture or not text.multi_query else 1
-    return int(getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
+    shared = _of_every_layer(config, "num_key_value_heads", None)
+    return int(shared or _of_every_layer(config, "num_attention_heads"))
 
 
 def head_dim(config: PreTrainedConfig) -> int:
-    """Return the width of a head."""
+    """Return the width of a head. Raises UnsupportedError where layers differ or have no heads."""
+    width = _of_every_layer(config, "head_dim", None)
+    return int(width or _of_every_layer(config, "hidden_size") // _of_every_layer(config, "num_attention_heads"))
+
+
+def _of_every_layer(config: PreTrainedConfig, name: str, *default: Any) -> Any:
+    """transformers raises a RuntimeError where layers differ."""
     text = config.get_text_config()
-    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+    try:
+        return getattr(text, name, *default)
+    except (AttributeError, RuntimeError) as error:
+        raise UnsupportedError(
+            f"{type(text).__name__} has no {name} that holds for every layer; such models are not served yet"
+        ) from error

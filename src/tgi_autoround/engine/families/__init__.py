@@ -1,31 +1,38 @@
 """How each family of transformers' models is made to attend through the engine's cache."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tgi_autoround.engine.families import bloom, falcon, gpt_neo, gptj, interface, mpt, stablelm
+from tgi_autoround.engine.families import bloom, dropped_arguments, falcon, gpt_neo, gptj, interface, mpt
 from tgi_autoround.engine.families.rope import check_rope
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.errors import UnsupportedError
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
-class OwnAttention:
-    """A family whose attention does not get what transformers' interface would hand it; `install` sees to that."""
+class OwnWay:
+    """A family whose attention transformers' interface does not reach by itself, why, and what makes it attend."""
 
     model_type: str
+    reason: str
     install: Callable[[Any, int], None]
 
 
-OWN_ATTENTION = (
-    OwnAttention("bloom", bloom.install),
-    OwnAttention("codegen", gptj.install_codegen),
-    OwnAttention("falcon", falcon.install),
-    OwnAttention("gpt_neo", gpt_neo.install),
-    OwnAttention("gptj", gptj.install_gptj),
-    OwnAttention("mpt", mpt.install),
-    OwnAttention("stablelm", stablelm.install),
+CALLS_NO_INTERFACE = "its attention code calls no interface"
+DROPS_ARGUMENTS = "its layers drop the arguments meant for the interface"
+OWN_WAYS = (
+    OwnWay("bloom", CALLS_NO_INTERFACE, bloom.install),
+    OwnWay("codegen", CALLS_NO_INTERFACE, gptj.install_codegen),
+    OwnWay("falcon", CALLS_NO_INTERFACE, falcon.install),
+    OwnWay("gpt_neo", CALLS_NO_INTERFACE, gpt_neo.install),
+    OwnWay("gptj", CALLS_NO_INTERFACE, gptj.install_gptj),
+    OwnWay("mpt", CALLS_NO_INTERFACE, mpt.install),
+    OwnWay("nemotron", DROPS_ARGUMENTS, dropped_arguments.install),
+    OwnWay("stablelm", DROPS_ARGUMENTS, dropped_arguments.install),
 )
 UNDECLARED_INTERFACES = ("biogpt",)
 """They call transformers' attention interface and do not say so (5.23: no `_supports_attention_backend`)."""
@@ -38,9 +45,10 @@ def install(model: Any, max_tokens: int) -> None:
     """
     check_rope(model.config, max_tokens)
     model_type = model.config.model_type
-    for family in OWN_ATTENTION:
-        if family.model_type == model_type:
-            family.install(model, max_tokens)
+    for way in OWN_WAYS:
+        if way.model_type == model_type:
+            logger.info("the attention of %s is replaced: %s", type(model).__name__, way.reason)
+            way.install(model, max_tokens)
             return
     if not (getattr(model, "_supports_attention_backend", False) or model_type in UNDECLARED_INTERFACES):
         raise UnsupportedError(

@@ -26,6 +26,9 @@ class CausalMask:
 
     window: int | None
 
+    def __getattr__(self, name: str) -> Any:
+        raise UnsupportedError(f"this model reads {name} of its attention mask to mask in its own way, not served yet")
+
 
 def install(model: Any, _max_tokens: int) -> None:
     """Make a transformers model call `attend`. Raises UnsupportedError where its layers do something else."""
@@ -65,6 +68,7 @@ def attend(
             f"{type(module).__name__} does not hand arguments to its attention, so the engine cannot serve it"
         )
     _refuse_unknown(module, others)
+    _check_stored_once(module, key, value, step)
     window = _window(module, attention_mask, sliding_window, step.cache.keys[0].shape[2])
     options = AttentionOptions(scaling, window, softcap, sinks=s_aux)
     return attend_step(query[0], key[0], value[0], step, module.layer_idx, options)[None], None
@@ -76,6 +80,20 @@ def _refuse_unknown(module: Any, arguments: dict[str, Any]) -> None:
             raise UnsupportedError(
                 f"{type(module).__name__} asks its attention for {name}, which the engine does not do yet"
             )
+
+
+def _check_stored_once(module: Any, key: torch.Tensor, value: torch.Tensor, step: StepLayout) -> None:
+    """The cache is as the model's config says: one shape for keys and values, of one attention a layer."""
+    name, layer = type(module).__name__, module.layer_idx
+    held = step.cache.keys[layer].shape[1::2]
+    if not key.shape[1::2] == value.shape[1::2] == held:
+        raise UnsupportedError(
+            f"{name} stores keys and values of (heads, width) {tuple(key.shape[1::2])} and {tuple(value.shape[1::2])} "
+            f"where the cache has {tuple(held)}, which is not served yet"
+        )
+    if layer in step.attended:
+        raise UnsupportedError(f"{name} attends more than once a layer, which is not served yet")
+    step.attended.add(layer)
 
 
 def _window(module: Any, mask: CausalMask | None, argument: int | None, max_tokens: int) -> int | None:

@@ -1,4 +1,4 @@
-"""StableLM: its attention calls transformers' interface, but its layers drop the arguments meant for it."""
+"""Models whose attention calls transformers' interface, but whose layers drop the arguments meant for it."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from tgi_autoround.engine.families.step import CurrentStep
 
 
 def install(model: Any, max_tokens: int) -> None:
+    """Hand the step to the attention of each layer past the layer itself."""
     current = CurrentStep(model)
 
     def with_step(
