@@ -15,7 +15,10 @@ from tgi_autoround.engine.token_texts import TokenTexts
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory):
-    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    """One with tokens that go on after a stop sequence, with a line break and otherwise."""
+    tokenizer = make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    tokenizer.add_tokens(["b\n", "a.\n", "ba"])
+    return tokenizer
 
 
 texts = st.text("ab\n.", min_size=1, max_size=12)

@@ -21,28 +21,22 @@ class Candidates:
     ids: NDArray[np.int64]
     probabilities: Row
 
-    def where(self, kept: NDArray[np.bool_]) -> "Candidates":
-        """Return those of the mask [n]."""
-        return Candidates(self.ids[kept], self.probabilities[kept])
-
 
 def candidates(row: Row, params: SamplingParams) -> Candidates:
     """Return what top_k, top_p and typical_p leave, in TGI's order, of probabilities [vocabulary].
 
     Tokens as likely as the last one kept are kept too.
     """
-    is_cut_by_rank = 0 < params.top_k < row.size
-    floor = _bound_of_rank(row, params.top_k) if is_cut_by_rank else (1.0 - params.top_p) / row.size * float(row.sum())
+    floor, head = 0.0, row
+    if 0 < params.top_k < row.size:
+        head = row[row >= _bound_of_rank(row, params.top_k)]
+        floor = float(np.partition(head, -params.top_k)[-params.top_k])
+        head = head[head >= floor]
+    if params.top_p < 1.0:
+        floor = _nucleus_floor(head, params.top_p)
     ids = np.flatnonzero(row >= floor)
     kept = Candidates(ids, row[ids])
-    if is_cut_by_rank:
-        kept = kept.where(kept.probabilities >= np.partition(kept.probabilities, -params.top_k)[-params.top_k])
-    if params.top_p < 1.0:
-        mass = float((kept.probabilities if is_cut_by_rank else row).sum(dtype=np.float64))
-        kept = kept.where(_is_in_nucleus(kept.probabilities, params.top_p, mass))
-    if params.typical_p < 1.0:
-        kept = kept.where(_is_typical(kept.probabilities, params.typical_p))
-    return kept
+    return _typical(kept, params.typical_p) if params.typical_p < 1.0 else kept
 
 
 def _bound_of_rank(row: Row, rank: int) -> float:
@@ -53,22 +47,26 @@ def _bound_of_rank(row: Row, rank: int) -> float:
     return float(np.partition(maxima, -rank)[-rank])
 
 
-def _is_in_nucleus(probabilities: Row, top_p: float, mass: float) -> NDArray[np.bool_]:
-    """Mark the likeliest tokens that together hold `top_p` of the mass, in which missing tokens may have a share."""
-    ascending = np.sort(probabilities)
-    left_out = mass - float(ascending.sum(dtype=np.float64)) + ascending.cumsum(dtype=np.float64)
-    first_kept = int(np.searchsorted(left_out, (1.0 - top_p) * mass, side="right"))
-    marked: NDArray[np.bool_] = probabilities >= ascending[min(first_kept, ascending.size - 1)]
-    return marked
+def _nucleus_floor(head: Row, top_p: float) -> float:
+    """Return the smallest probability among the likeliest tokens that together hold `top_p` of the mass.
+
+    Tokens below the average of what is left out cannot be among them, so only the others are sorted.
+    """
+    mass = float(head.sum())
+    left_out = (1.0 - top_p) * mass
+    ascending = np.sort(head[head >= left_out / head.size])
+    below = ascending.cumsum(dtype=np.float64)
+    first_kept = int(np.searchsorted(below, left_out - (mass - below[-1]), side="right"))
+    return float(ascending[min(first_kept, ascending.size - 1)])
 
 
-def _is_typical(probabilities: Row, mass: float) -> NDArray[np.bool_]:
-    """Mark the tokens whose information is nearest to the entropy, until they hold `mass`."""
-    shares = probabilities / float(probabilities.sum(dtype=np.float64))
+def _typical(kept: Candidates, mass: float) -> Candidates:
+    """Return the tokens whose information is nearest to the entropy, until they hold `mass`."""
+    shares = kept.probabilities / float(kept.probabilities.sum(dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         information = -np.log(shares)
         distance = np.abs(information - np.nansum(shares * information))
     nearest = np.argsort(distance)
     last_kept = int((shares[nearest].cumsum(dtype=np.float64) < mass).sum())
-    marked: NDArray[np.bool_] = distance <= distance[nearest[min(last_kept, nearest.size - 1)]]
-    return marked
+    typical = distance <= distance[nearest[min(last_kept, nearest.size - 1)]]
+    return Candidates(kept.ids[typical], kept.probabilities[typical])
