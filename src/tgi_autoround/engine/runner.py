@@ -26,7 +26,7 @@ class ModelRunner:
     def step(self, plan: Plan) -> tuple[list[Sequence], torch.Tensor]:
         """Run the model once; return the sequences whose next token is due and their logits.
 
-        Logits are float32 [len(sequences), vocabulary] on the CPU. Counts what is in the cache now.
+        Logits are [len(sequences), vocabulary] in the model's type, where it runs. Counts what is in the cache now.
         """
         tokens, positions, layout = self._lay_out(plan)
         due, rows = _due(plan)
@@ -46,7 +46,13 @@ class ModelRunner:
             sequence.cached += 1
         for chunk in plan.chunks:
             chunk.sequence.cached = chunk.stop
-        return due, logits[: len(due)].float().cpu()
+        return due, logits[: len(due)]
+
+    def begin(self, sequences: tuple[Sequence, ...], tokens: list[int]) -> None:
+        """Told, in the order of their slots, who decodes next and from which tokens, unless a stop sequence ends one.
+
+        Where steps run beside the host, the next one may start while it delivers the tokens of the last.
+        """
 
     def check_architecture(self) -> None:
         """Call after a step. Raises UnsupportedError where the model mixes tokens otherwise than by attention."""

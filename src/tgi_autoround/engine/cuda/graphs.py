@@ -37,7 +37,7 @@ class DecodeGraphs:
     def __init__(self, decoder: CudaDecoder, sizes: tuple[int, ...], device: torch.device) -> None:
         self._decoder = decoder
         self.largest = max(sizes, default=0)
-        self._host = torch.full((2, self.largest), NO_POSITION, dtype=torch.int32, pin_memory=True)
+        self._host = torch.zeros(2, self.largest, dtype=torch.int32, pin_memory=True)
         self._device = torch.zeros_like(self._host, device=device)
         self._slots = torch.arange(self.largest, dtype=torch.int32, device=device)
         started = time.perf_counter()
