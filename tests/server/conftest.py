@@ -40,7 +40,8 @@ def tokenizer(served_model: Path) -> PreTrainedTokenizerBase:
 def server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """The server as users start it, with exact kernels so that equal requests have equal answers."""
     log = tmp_path_factory.mktemp("server") / "log"
-    live = LiveServer(served_model, log, "--quantize", "auto-round", "--cpu-compute", "fp32")
+    options = ("--quantize", "auto-round", "--cpu-compute", "fp32", "--enable-prefill-logprobs")
+    live = LiveServer(served_model, log, *options)
     yield live
     live.close()
 

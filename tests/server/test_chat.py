@@ -99,6 +99,25 @@ def test_logprobs_are_the_chosen_tokens(server: LiveServer) -> None:
     assert logprobs["content"] == near(expected)
 
 
+def test_penalties_change_what_is_said(server: LiveServer) -> None:
+    """`presence_penalty` is TGI's repetition penalty, less 2."""
+    body = {"messages": MESSAGES, "temperature": 0.0, "max_tokens": 100}
+    text = server.post("/chat_tokenize", body).json()["templated_text"]
+    frequency = {"frequency_penalty": 2.0}
+    for asked, understood in ((frequency, frequency), ({"presence_penalty": 1.0}, {"repetition_penalty": 3.0})):
+        said = _content(server.post("/v1/chat/completions", {**body, **asked}))
+        assert said == server.generate(text, max_new_tokens=100, **understood)["generated_text"]
+        assert said != _content(server.post("/v1/chat/completions", body))
+
+
+def test_a_stop_sequence_ends_a_chat(server: LiveServer) -> None:
+    body = {"messages": MESSAGES, **GREEDY, "logprobs": True}
+    stop = server.post("/v1/chat/completions", body).json()["choices"][0]["logprobs"]["content"][2]["token"]
+    choice = server.post("/v1/chat/completions", {**body, "stop": [stop]}).json()["choices"][0]
+    assert choice["finish_reason"] == "stop_sequence"
+    assert choice["message"]["content"].endswith(stop)
+
+
 def test_tools_that_may_not_be_used_change_nothing(server: LiveServer) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
     body = {"messages": MESSAGES, **GREEDY}
@@ -154,6 +173,14 @@ def test_a_completion_streams_every_prompt_and_its_usage(server: LiveServer) -> 
         assert "".join(chunk["choices"][0]["text"] for chunk in own) == text.rstrip("\ufffd")
         assert [chunk["choices"][0]["finish_reason"] for chunk in own] == [""] * 9 + ["length"]
         assert ["usage" in chunk for chunk in own] == [False] * 9 + [True]
+
+
+def test_a_completion_has_tgis_parameters(server: LiveServer) -> None:
+    body = {"prompt": "A list", "max_tokens": 30, "seed": 5}
+    for asked in ({}, {"top_p": 0.8}, {"repetition_penalty": 2.0}, {"frequency_penalty": 1.5}, {"stop": ["e", "a"]}):
+        (choice,) = server.post("/v1/completions", {**body, **asked}).json()["choices"]
+        same = server.generate("A list", max_new_tokens=30, do_sample=True, seed=5, details=True, **asked)
+        assert (choice["text"], choice["finish_reason"]) == (same["generated_text"], same["details"]["finish_reason"])
 
 
 def _content(response: object) -> str:

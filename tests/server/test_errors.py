@@ -234,3 +234,16 @@ def test_unknown_routes_and_methods_have_no_body(server: LiveServer) -> None:
 def test_unknown_fields_are_ignored(server: LiveServer) -> None:
     body = {"inputs": "a", "parameters": {"max_new_tokens": 1, "nonsense": 1}, "more": {}}
     assert server.post("/generate", body).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions"])
+def test_an_unknown_adapter_is_the_model_itself(server: LiveServer, path: str) -> None:
+    """As in TGI, where the name of any model may stand in a request to any other."""
+    body = {**CHAT, "prompt": "hi", "inputs": "hi", "temperature": 0.0, "max_tokens": 4}
+    plain = server.post(path, {**body, "parameters": {"max_new_tokens": 4}}).json()
+    parameters = {"max_new_tokens": 4, "adapter_id": "nobodys"}
+    named = server.post(path, {**body, "model": "nobodys", "parameters": parameters}).json()
+    for answer in (plain, named):
+        answer.pop("created", None)
+        answer.pop("model", None)
+    assert named == plain

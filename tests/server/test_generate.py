@@ -124,8 +124,9 @@ def test_the_root_route_answers_with_a_list_and_the_prompt(server: LiveServer) -
     assert server.events("/", {**body, "stream": True})[-1]["generated_text"] == text
 
 
-def test_decoder_input_details_bring_details_with_an_empty_prefill(server: LiveServer) -> None:
-    assert server.generate(PROMPT, max_new_tokens=2, decoder_input_details=True)["details"]["prefill"] == []
+def test_decoder_input_details_bring_details_with_an_empty_prefill(small_server: LiveServer) -> None:
+    """The prompt's tokens would need `--enable-prefill-logprobs`."""
+    assert small_server.generate(PROMPT, max_new_tokens=2, decoder_input_details=True)["details"]["prefill"] == []
 
 
 def test_tokenize_tells_ids_and_byte_ranges(server: LiveServer, tokenizer: PreTrainedTokenizerBase) -> None:

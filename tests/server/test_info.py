@@ -5,16 +5,6 @@ import pytest
 from tests.quantize.fake_hub import COMMIT, PRESENT
 from tests.server.live import LiveServer
 
-TGI_SCHEMAS = {
-    "ChatCompletion", "ChatCompletionChoice", "ChatCompletionChunk", "ChatCompletionComplete",
-    "ChatCompletionLogprob", "ChatCompletionLogprobs", "ChatCompletionTopLogprob", "ChatRequest",
-    "ChatTokenizeResponse", "Chunk", "CompatGenerateRequest", "CompletionComplete", "CompletionFinal",
-    "CompletionRequest", "Details", "ErrorResponse", "FinishReason", "FunctionDefinition", "FunctionName",
-    "GenerateParameters", "GenerateRequest", "GenerateResponse", "GrammarType", "Info", "Message", "MessageChunk",
-    "MessageContent", "ModelInfo", "PrefillToken", "Prompt", "SimpleToken", "StreamDetails", "StreamOptions",
-    "StreamResponse", "TextMessage", "Token", "TokenizeResponse", "Tool", "ToolCall", "ToolChoice", "Url", "Usage",
-}  # fmt: skip
-
 
 @pytest.mark.parametrize("path", ["/", "/health", "/ping"])
 def test_a_healthy_server_says_so_with_an_empty_body(server: LiveServer, path: str) -> None:
@@ -85,21 +75,6 @@ def test_counters_have_the_names_of_tgis_dashboards(server: LiveServer) -> None:
     assert "# TYPE tgi_request_count counter\n" in text
     assert "_total " not in text
     assert "_created" not in text
-
-
-@pytest.mark.parametrize("path", ["/openapi.json", "/api-doc/openapi.json"])
-def test_the_openapi_document_has_tgis_schemas(server: LiveServer, path: str) -> None:
-    document = server.http.get(path).json()
-    assert document["info"]["title"] == "Text Generation Inference"
-    assert set(document["components"]["schemas"]) >= TGI_SCHEMAS
-    assert set(document["paths"]) == {
-        "/", "/generate", "/generate_stream", "/tokenize", "/v1/chat/completions", "/v1/completions",
-        "/invocations", "/vertex", "/chat_tokenize", "/health", "/info", "/v1/models", "/metrics",
-    }  # fmt: skip
-
-
-def test_the_documentation_is_a_page(server: LiveServer) -> None:
-    assert "swagger" in server.http.get("/docs").text
 
 
 def _buckets(text: str, name: str) -> list[float]:

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Writes the tables of docs/api.md from docs/api-fields.yaml, after comparing it with the server's schemas and tests.
+
+With --check nothing is written, and the exit code says whether the page is up to date.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/api.md"
+FIELDS = ROOT / "docs/api-fields.yaml"
+TESTS = ROOT / "tests/server"
+BEGINNING, END = "<!-- made by scripts/api_table.py -->\n", "<!-- end of what scripts/api_table.py makes -->"
+HEADER = "| schema, routes | field | TGI 3.3.7 | here | test |\n|---|---|---|---|---|\n"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field of a schema, as the page tells it."""
+
+    schema: str
+    routes: tuple[str, ...]
+    field: str
+    tgi: str
+    here: str
+    test: str
+
+    def text(self, *, first: bool) -> str:
+        """Return the table's row; the first of a schema names it."""
+        schema = f"`{self.schema}`: {', '.join(self.routes)}" if first else ""
+        file, name = self.test.split("::")
+        test = f"[{name.replace('_', ' ')}](../tests/server/test_{file}.py)"
+        return f"| {schema} | `{self.field}` | {self.tgi} | {self.here} | {test} |\n"
+
+
+def described() -> dict[str, dict[str, Any]]:
+    """Return the description of TGI's schemas, by their names."""
+    schemas: dict[str, dict[str, Any]] = yaml.safe_load(FIELDS.read_text(encoding="utf-8"))
+    return schemas
+
+
+def rows(schema: str, about: dict[str, Any]) -> Iterator[Row]:
+    """Yield the fields of one schema; what has no note of a difference works as in TGI."""
+    for field, note in about["fields"].items():
+        told = note if isinstance(note, dict) else {"tgi": note}
+        test = told.get("test") or about["test"]
+        yield Row(schema, tuple(about["routes"]), field, told["tgi"], told.get("here", "the same"), test)
+
+
+def known_tests() -> set[str]:
+    """Return every test of the server as `file::name`, without the words that all have in common."""
+    return {
+        f"{file.stem.removeprefix('test_')}::{node.name.removeprefix('test_')}"
+        for file in TESTS.glob("test_*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def problems(schemas: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield what the description says wrongly of the server's tests."""
+    known = known_tests()
+    for schema, about in schemas.items():
+        tests = {row.test for row in rows(schema, about)}
+        yield from (f"{schema}: there is no test {test} in tests/server" for test in sorted(tests - known))
+
+
+def tables(schemas: dict[str, dict[str, Any]]) -> str:
+    """Return the page's two tables: what is asked, and what is answered."""
+    asked, answered = "", ""
+    for schema, about in schemas.items():
+        texts = [row.text(first=number == 0) for number, row in enumerate(rows(schema, about))]
+        if about.get("answers"):
+            answered += "".join(texts)
+        else:
+            asked += "".join(texts)
+    return f"\n### Requests\n\n{HEADER}{asked}\n### Answers\n\n{HEADER}{answered}\n"
+
+
+def page(text: str, schemas: dict[str, dict[str, Any]]) -> str:
+    """Return the page `text` with its tables made anew."""
+    before, _, rest = text.partition(BEGINNING)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGINNING}{tables(schemas)}{END}{after}"
+
+
+def main() -> int:
+    schemas = described()
+    wrong = list(problems(schemas))
+    text = PAGE.read_text(encoding="utf-8")
+    made = page(text, schemas)
+    if "--check" not in sys.argv and not wrong:
+        PAGE.write_text(made, encoding="utf-8")
+    elif made != text:
+        wrong.append("docs/api.md is out of date: run scripts/api_table.py")
+    print("\n".join(wrong), file=sys.stderr)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
