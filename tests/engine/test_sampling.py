@@ -17,9 +17,10 @@ from transformers.generation.logits_process import (
 )
 
 from tgi_autoround.engine.request import SamplingParams, Watermark
-from tgi_autoround.engine.sampling import Choice, Sampler, choose
+from tgi_autoround.engine.sampling import Choice, Chooser, Sampler
 
 VOCABULARY = 3000
+choose = Chooser().choose
 
 
 def params(**changes: object) -> SamplingParams:

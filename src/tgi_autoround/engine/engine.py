@@ -19,7 +19,7 @@ from tgi_autoround.engine.grammar import Grammars
 from tgi_autoround.engine.observer import Observer, StepReport
 from tgi_autoround.engine.request import Failure, OnEvent, Output, Request, SamplingParams
 from tgi_autoround.engine.runner import ModelRunner
-from tgi_autoround.engine.sampling import Choice, choose
+from tgi_autoround.engine.sampling import Choice, Chooser
 from tgi_autoround.engine.scheduler import Plan, Scheduler
 from tgi_autoround.engine.sequence import Sequence
 from tgi_autoround.engine.token_texts import TokenTexts
@@ -49,6 +49,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._eos_token_ids = eos_token_ids
         self._texts = TokenTexts(tokenizer)
+        self._chooser = Chooser()
         self._inbox: deque[Sequence] = deque()
         self._wake = threading.Event()
         self._idle = threading.Event()
@@ -161,7 +162,7 @@ class Engine:
     def _step(self, plan: Plan) -> None:
         started = time.perf_counter()
         due, logits = self._runner.step(plan)
-        choices = choose([sequence.sampler for sequence in due], logits) if due else []
+        choices = self._chooser.choose([sequence.sampler for sequence in due], logits) if due else []
         if len(due) == len(plan.sequences) and all(map(self._goes_on, due, choices)):
             self._runner.begin(tuple(due), [choice.token_id for choice in choices])
         for sequence, choice in zip(due, choices, strict=True):
