@@ -106,7 +106,7 @@ def declared_distributions() -> set[str]:
         canonicalize_name(requirement.name)
         for requirement in declared
         if requirement.marker is None
-        or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", "serve", "quantize", "loadtest"))
+        or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", "serve", "otlp", "quantize", "loadtest"))
     }
 
 

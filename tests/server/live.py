@@ -39,6 +39,11 @@ class LiveServer:
         """Host and port."""
         return "127.0.0.1", int(self.url.rsplit(":", 1)[1])
 
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self._log.read_text()
+
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """POST a JSON body."""
         return self.http.post(path, json=body)

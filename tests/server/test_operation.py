@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -56,6 +57,18 @@ def test_a_body_over_the_limit_is_refused(small_server: LiveServer) -> None:
     for response in (declared, in_chunks):
         expected = (413, "Failed to buffer the request body: length limit exceeded")
         assert (response.status_code, response.text) == expected
+
+
+def test_a_body_that_a_client_does_not_finish_is_not_run(server: LiveServer) -> None:
+    asked = server.metric("tgi_request_count")
+    body = json.dumps(GENERATE).encode()
+    head = ["POST /generate HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body) + 1}"]
+    with socket.create_connection(server.address) as client:
+        client.sendall("\r\n".join([*head, "", ""]).encode() + body)
+    server.generate("A", max_new_tokens=1)
+    assert server.metric("tgi_request_count") == asked + 1
+    assert "Traceback" not in server.log
+    assert "without starting response" not in server.log
 
 
 def test_browsers_may_call_from_allowed_origins_only(server: LiveServer, small_server: LiveServer) -> None:

@@ -22,6 +22,7 @@ from tgi_autoround.server.documentation import TAG, DocumentedApp
 from tgi_autoround.server.errors import ApiError, ClientLeftError
 from tgi_autoround.server.middleware import ApiKey, JsonBody
 from tgi_autoround.server.settings import ServeConfig
+from tgi_autoround.server.spans import IncomingRequests
 
 
 def create_app(context: ServerContext, config: ServeConfig, on_shutdown: Callable[[], None]) -> FastAPI:
@@ -59,6 +60,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 def _add_middleware(app: FastAPI, config: ServeConfig) -> None:
     """The one added last sees a request first."""
+    app.add_middleware(IncomingRequests)
     app.add_middleware(JsonBody, limit_bytes=config.payload_limit)
     if config.api_key:
         app.add_middleware(ApiKey, key=config.api_key)

@@ -1,6 +1,7 @@
 """Puts the parts of the server together around an engine."""
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
 from fastapi import FastAPI
@@ -18,10 +19,20 @@ from tgi_autoround.server.model_source import ModelSource
 from tgi_autoround.server.prompts import Prompts
 from tgi_autoround.server.schemas.info import Info
 from tgi_autoround.server.settings import ServeConfig
+from tgi_autoround.server.spans import Spans
 from tgi_autoround.server.validation import Validator
 
+if TYPE_CHECKING:
+    from tgi_autoround.server.tracing import Tracing
 
-def assemble(config: ServeConfig, source: ModelSource, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> FastAPI:
+
+def assemble(
+    config: ServeConfig,
+    source: ModelSource,
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    tracing: "Tracing | None" = None,
+) -> FastAPI:
     """Return the application for `engine`, which reports its steps to the metrics and stops with the server."""
     metrics = Metrics(engine.limits)
     engine.observer = metrics
@@ -32,7 +43,7 @@ def assemble(config: ServeConfig, source: ModelSource, engine: Engine, tokenizer
         prompts=prompts,
         chat_template=ChatTemplate(tokenizer),
         bridge=bridge,
-        infer=Infer(Validator(config, engine, prompts), bridge, metrics),
+        infer=Infer(Validator(config, engine, prompts), bridge, metrics, Spans(tracing)),
         metrics=metrics,
         compute_type=os.environ.get("COMPUTE_TYPE") or _compute_type(),
         returns_full_text=source.pipeline_tag in (None, "text-generation"),

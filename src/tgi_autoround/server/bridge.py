@@ -19,11 +19,6 @@ class Bridge:
         self._places = max_concurrent_requests
         self._taken_places = 0
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is in progress."""
-        return self._taken_places == 0
-
     def healthy(self) -> bool:
         """Whether the engine works."""
         return self._engine.healthy()

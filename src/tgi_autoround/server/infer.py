@@ -12,6 +12,7 @@ from tgi_autoround.server.bridge import Bridge
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.metrics import Metrics
 from tgi_autoround.server.schemas.generate import GenerateParameters
+from tgi_autoround.server.spans import Span, Spans
 from tgi_autoround.server.tasks import all_of
 from tgi_autoround.server.validation import Validator, ValidRequest
 
@@ -65,29 +66,32 @@ class Answer:
 class Infer:
     """Validation, engine and metrics in one pass."""
 
-    def __init__(self, validator: Validator, bridge: Bridge, metrics: Metrics) -> None:
+    def __init__(self, validator: Validator, bridge: Bridge, metrics: Metrics, spans: Spans) -> None:
         self._validator = validator
         self._bridge = bridge
         self._metrics = metrics
+        self._spans = spans
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Step, None]:
         """Yield the tokens as they come. Raises ApiError, before the first token or between two."""
         self._metrics.request_count.inc()
-        self._validator.check_stream(prompt.parameters)
-        async with aclosing(self._steps(prompt)) as steps:
-            async for step in steps:
-                if step.end is not None:
-                    self._report(step.end)
-                yield step
+        with self._spans.request(prompt.parameters, streams=True) as span:
+            self._validator.check_stream(prompt.parameters)
+            async with aclosing(self._steps(prompt)) as steps:
+                async for step in steps:
+                    if step.end is not None:
+                        self._report(step.end, span)
+                    yield step
 
     async def answer(self, prompt: Prompt) -> Answer:
         """Return the whole generation, the best of several where that was asked for. Raises ApiError."""
         self._metrics.request_count.inc()
         count = max(prompt.parameters.best_of or 1, 1)
-        self._validator.check_best_of(count)
-        answers = await all_of(self._whole(prompt) for _ in range(count))
-        best = max(answers, key=lambda answer: answer.mean_logprob)
-        self._report(best.end)
+        with self._spans.request(prompt.parameters, streams=False) as span:
+            self._validator.check_best_of(count)
+            answers = await all_of(self._whole(prompt) for _ in range(count))
+            best = max(answers, key=lambda answer: answer.mean_logprob)
+            self._report(best.end, span)
         return replace(best, others=tuple(answer for answer in answers if answer is not best))
 
     async def _whole(self, prompt: Prompt) -> Answer:
@@ -113,16 +117,10 @@ class Infer:
                 async for output in outputs:
                     yield Step(output.token, end_of(output.finish) if output.finish else None)
 
-    def _report(self, end: End) -> None:
+    def _report(self, end: End, span: Span) -> None:
         self._metrics.on_success(end.total_s, end.validation_s, end.finish)
-        logger.info(
-            "Success total_time=%.6fs validation_time=%.6fs queue_time=%.6fs inference_time=%.6fs tokens=%d",
-            end.total_s,
-            end.validation_s,
-            end.finish.queue_s,
-            end.finish.inference_s,
-            end.finish.generated_tokens,
-        )
+        span.succeed(end.total_s, end.validation_s, end.finish, end.seed)
+        logger.info("Success", extra={"span": span})
 
 
 def _end(prompt: Prompt, valid: ValidRequest, started_at: float, finish: Finish) -> End:

@@ -3,6 +3,8 @@
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tgi_autoround.server.errors import ClientLeftError
+
 PROTECTED_PATHS = frozenset(
     {
         "/",
@@ -27,7 +29,7 @@ class ApiKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PROTECTED_PATHS:
-            given = _header(scope, b"authorization")
+            given = header(scope, b"authorization")
             if given is None or given.lower() != self._expected:
                 await Response(status_code=401)(scope, receive, send)
                 return
@@ -46,11 +48,14 @@ class JsonBody:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        if not _is_json(_header(scope, b"content-type")):
+        if not _is_json(header(scope, b"content-type")):
             refusal = PlainTextResponse("Expected request with `Content-Type: application/json`", 415)
             await refusal(scope, receive, send)
             return
-        body = await self._read(scope, receive)
+        try:
+            body = await self._read(scope, receive)
+        except ClientLeftError:
+            return
         if body is None:
             await PlainTextResponse("Failed to buffer the request body: length limit exceeded", 413)(
                 scope, receive, send
@@ -59,11 +64,14 @@ class JsonBody:
         await self._app(scope, _replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        if int(_header(scope, b"content-length") or 0) > self._limit_bytes:
+        """Return the body, None where it is too large. Raises ClientLeftError where the client does not finish it."""
+        if int(header(scope, b"content-length") or 0) > self._limit_bytes:
             return None
         body = bytearray()
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
             body += message.get("body", b"")
             if len(body) > self._limit_bytes:
                 return None
@@ -85,7 +93,8 @@ def _is_json(content_type: str | None) -> bool:
     return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return a header of a request, None where it has none."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value, "latin-1")

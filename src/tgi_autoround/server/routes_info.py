@@ -38,8 +38,6 @@ async def models(context: Context) -> Response:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(context: Context) -> Response:
     """Prometheus metrics."""
-    if context.bridge.is_idle:
-        context.metrics.on_idle()
     return PlainTextResponse(context.metrics.render())
 
 

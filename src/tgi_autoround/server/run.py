@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from transformers import PreTrainedTokenizerBase
@@ -21,6 +21,9 @@ from tgi_autoround.server.assembly import assemble
 from tgi_autoround.server.model_source import ModelSource, find_adapters
 from tgi_autoround.server.settings import ServeConfig, bytes_of, cuda_graphs_of
 
+if TYPE_CHECKING:
+    from tgi_autoround.server.tracing import Tracing
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,9 +33,10 @@ def run(config: ServeConfig, source: ModelSource, listener: socket.socket) -> No
     signal.signal(signal.SIGTERM, _leave_while_loading)
     if config.env:
         logger.info("%s", _versions())
+    tracing = _tracing(config)
     engine, tokenizer, _ = build_engine(_engine_config(config, source.path))
     _use_tokenizer_config(tokenizer, config.tokenizer_config_path)
-    app = assemble(config, source, engine, tokenizer)
+    app = assemble(config, source, engine, tokenizer, tracing)
     engine.start()
     _serve(
         uvicorn.Config(
@@ -43,6 +47,8 @@ def run(config: ServeConfig, source: ModelSource, listener: socket.socket) -> No
         ),
         listener,
     )
+    if tracing is not None:
+        tracing.close()
 
 
 def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
@@ -62,6 +68,19 @@ def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
 
 def _leave_while_loading(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
+
+
+def _tracing(config: ServeConfig) -> "Tracing | None":
+    if config.otlp_endpoint is None:
+        return None
+    try:
+        from tgi_autoround.server.tracing import Tracing
+    except ImportError as error:
+        raise ConfigError(
+            f"--otlp-endpoint needs a package that is not installed ({error.name}); "
+            "install it with: pip install 'tgi-autoround[otlp]'"
+        ) from error
+    return Tracing(config.otlp_endpoint, config.otlp_service_name)
 
 
 def _engine_config(config: ServeConfig, path: Path) -> EngineConfig:
