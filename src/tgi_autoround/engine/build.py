@@ -12,6 +12,7 @@ from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
 from tgi_autoround.engine import forward, lora
 from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
 from tgi_autoround.engine.engine import Engine
+from tgi_autoround.engine.head import round_head
 from tgi_autoround.engine.kv_cache import KVCache, bytes_per_token
 from tgi_autoround.engine.memory import available_bytes
 from tgi_autoround.engine.scheduler import Scheduler
@@ -42,6 +43,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         trust_remote_code=config.trust_remote_code,
         fuse=forward.fusions(config, device, dtype),
     )
+    round_head(model, config.lm_head_bits, dtype=dtype, exact=config.cpu_compute == "fp32")
     adapters = lora.install(model, config.lora_adapters)
     weights = forward.take_apart(config, model, dtype)
     cache_dtype = forward.cache_dtype(config, weights, dtype)

@@ -63,7 +63,7 @@ class EngineConfig:
     cuda_memory_fraction: float = 1.0
     """Share of a GPU's memory that may be used."""
     lm_head_bits: int | None = None
-    """Bits that the output projection is rounded to, 4 or 8; None keeps it as it is stored."""
+    """Bits that the output projection is rounded to: 4, 8, or 16 to keep it as it is stored."""
     lora_adapters: tuple[LoraAdapter, ...] = ()
 
 

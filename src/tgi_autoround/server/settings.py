@@ -89,7 +89,7 @@ class ServeConfig:
     cpu_compute: str = option("int8", "Activations of the CPU kernels: int8 (fast) or fp32 (exact).", own=True)
     kv_cache_memory: str | None = option(None, "Memory of the KV cache, such as 2GiB.", own=True)
     threads: int | None = option(None, "CPU threads of the engine.", own=True)
-    lm_head_bits: int | None = option(None, "Round the output projection to 8 or 4 bits.", own=True)
+    lm_head_bits: int | None = option(None, "Bits of the output projection: 4, 8, or 16 as it is stored.", own=True)
     prefix_caching: bool = option(
         True, "Reuse what was computed for prompts that begin alike.", own=True, variable="PREFIX_CACHING"
     )
@@ -122,7 +122,7 @@ def checked(config: ServeConfig) -> ServeConfig:
     _check_choice("quantize", config.quantize, QUANTIZE_METHODS)
     _check_choice("dtype", config.dtype, ("float16", "bfloat16", "float32"))
     _check_choice("cpu_compute", config.cpu_compute, ("int8", "fp32"))
-    _check_choice("lm_head_bits", config.lm_head_bits, (4, 8))
+    _check_choice("lm_head_bits", config.lm_head_bits, (4, 8, 16))
     _check_shares(config)
     lora_adapters_of(config.lora_adapters)
     cuda_graphs_of(config.cuda_graphs)
