@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -70,6 +71,10 @@ class Chooser:
 
 
 def _greedy(logits: torch.Tensor) -> list[Choice]:
+    if logits.is_cuda and find_spec("triton") is not None:
+        from tgi_autoround.engine.cuda.ops.greedy import choose_greedy
+
+        return [Choice(*pair) for pair in zip(*choose_greedy(logits), strict=True)]
     logits = logits.float()
     best = logits.max(-1)
     log_probabilities = best.values - logits.logsumexp(-1)
