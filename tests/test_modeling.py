@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.conftest import Quantized
 from tests.oracle import dequantized_model
@@ -17,6 +18,20 @@ from tgi_autoround.modeling import build_model
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(3, 60)[None]
+SMALL_MOE = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "moe_intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "num_local_experts": 2,
+    "moe_num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_k": 1,
+}
 
 
 @pytest.mark.parametrize(("bits", "sym"), [(2, True), (3, True), (4, True), (8, True), (4, False)])
@@ -33,6 +48,28 @@ def test_no_quantized_layer_keeps_a_floating_point_weight(quantized: Quantized) 
     layers = [module for module in model.modules() if isinstance(module, QLinear)]
     assert len(layers) == 14
     assert not any("weight" in name for layer in layers for name, _ in layer.named_buffers())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("family", ["ernie4_5_moe", "gpt_oss"])
+def test_plain_tensors_have_the_type_that_transformers_gives_them(
+    family: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """Some routers and norms stay in float32 whatever the model runs in."""
+    config = AutoConfig.for_model(family, **SMALL_MOE)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    expected = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
+    got = dict(build_model(open_checkpoint(tmp_path), device=CPU, dtype=dtype).named_parameters())
+    for name, parameter in expected.named_parameters():
+        if name in got:
+            assert got[name].dtype == parameter.dtype, name
+            assert torch.equal(got[name], parameter), name
+    assert any(parameter.dtype != dtype for parameter in got.values()) == expects_float32(family, dtype)
+
+
+def expects_float32(family: str, dtype: torch.dtype) -> bool:
+    """Ernie's router is on transformers' strict list, gpt-oss' norms on the one for float16."""
+    return dtype == torch.float16 or (family == "ernie4_5_moe" and dtype == torch.bfloat16)
 
 
 def edited(source: Path, target: Path, edit: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> Path:

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 IGNORED_TENSORS = (r"rotary_emb\.inv_freq$",)
 """Tables that old transformers wrote into files and every version computes anew."""
+NOTHING = "(?!)"
+"""The pattern that no name matches."""
 
 
 def build_model(
@@ -177,6 +179,7 @@ def _load_plain_tensors(
     model: "PreTrainedModel", checkpoint: Checkpoint, names: TensorNames, device: torch.device, dtype: torch.dtype
 ) -> None:
     places = _places(model)
+    kept = _kept_in_float32(model, dtype)
     loaded: dict[str, torch.Tensor] = {}
     ignored = re.compile("|".join((*IGNORED_TENSORS, *(model._keys_to_ignore_on_load_unexpected or ()))))
     for name in checkpoint.plain_tensors:
@@ -191,12 +194,27 @@ def _load_plain_tensors(
                 f"tensor {name!r} has shape {list(tensor.shape)}; "
                 f"{type(model).__name__} wants {list(places[path].shape)}"
             )
-        loaded[path] = _assign(model, path, tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float32 if kept.search(path) else places[path].dtype)
+        loaded[path] = _assign(model, path, tensor.to(device))
     model.tie_weights()
     tied_places = _places(model)
     _check_ties(tied_places, loaded)
     _check_complete(model, tied_places, checkpoint, loaded)
     model.to(device)
+
+
+def _kept_in_float32(model: "PreTrainedModel", dtype: torch.dtype) -> re.Pattern[str]:
+    """Return what finds the names of tensors that the model's code wants in float32 although it runs in `dtype`.
+
+    As transformers 5.23 reads its two lists (modeling_utils.py, _get_dtype_plan): one is for float16 alone.
+    """
+    names: set[str] = set()
+    if dtype in (torch.float16, torch.bfloat16):
+        names.update(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype == torch.float16:
+        names.update(model._keep_in_fp32_modules or ())
+    return re.compile("|".join(sorted(name.replace("*", ".*") for name in names)) or NOTHING)
 
 
 def _check_ties(places: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor]) -> None:

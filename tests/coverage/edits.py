@@ -65,8 +65,8 @@ def pack_linears(folder: Path, blocks: str, *, kept: Sequence[str] = (), transpo
     Groups are of 32. `transposed` matrices lie as [in_features, out_features] in the file.
     """
     tensors = load_file(folder / "model.safetensors")
-    matrices = [name for name in tensors if name.startswith(blocks) and tensors[name].dim() == 2]
-    layers = [name.removesuffix(".weight") for name in matrices]
+    weights = [name for name in tensors if name.startswith(blocks) and name.endswith(".weight")]
+    layers = [name.removesuffix(".weight") for name in weights if tensors[name].dim() == 2]
     for layer in layers:
         if layer.endswith(tuple(kept)):
             continue

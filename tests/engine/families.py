@@ -37,6 +37,7 @@ TWO_ROPES = {
     "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
     "full_attention": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0},
 }
+PLAIN_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.5] * 8, "long_factor": [9.0] * 8}
 
 
@@ -96,6 +97,23 @@ FAMILIES = {
     "olmo2": Family("olmo2", LLAMA_LIKE),
     "granite": Family("granite", {**LLAMA_LIKE, "attention_multiplier": 0.3, "residual_multiplier": 0.7}),
     "cohere2": Family("cohere2", {**LLAMA_LIKE, **ALTERNATING}),
+    "vaultgemma, softcap through the interface": Family(
+        "vaultgemma", {**WIDE_HEADS, **ALTERNATING, "attn_logit_softcapping": 2.0}
+    ),
+    "gpt_oss, sinks": Family(
+        "gpt_oss",
+        {**WIDE_HEADS, **ALTERNATING, "num_local_experts": 4, "num_experts_per_tok": 2, "rope_parameters": PLAIN_ROPE},
+        kept=("router",),
+    ),
+    "nemotron": Family("nemotron", LLAMA_LIKE),
+    "biogpt": Family("biogpt", OPT_LIKE, "biogpt.layers"),
+    "persimmon": Family("persimmon", OPT_LIKE),
+    "olmo3, windows in some layers": Family("olmo3", {**LLAMA_LIKE, **ALTERNATING}),
+    "exaone4": Family("exaone4", {**LLAMA_LIKE, **ALTERNATING}),
+    "glm4": Family("glm4", {**LLAMA_LIKE, "head_dim": 16}),
+    "smollm3": Family("smollm3", LLAMA_LIKE),
+    "cohere": Family("cohere", LLAMA_LIKE),
+    "olmoe": Family("olmoe", {**LLAMA_LIKE, "num_experts": 4, "num_experts_per_tok": 2}, kept=("mlp.gate",)),
     "gpt_bigcode": Family("gpt_bigcode", GPT2_LIKE, "transformer.h"),
 }
 
