@@ -19,7 +19,8 @@ BUILD_LIMIT_S = 1200
 
 def build_nvidia(torch_index: str, context: Path = ROOT, tag: str = NVIDIA) -> str:
     """Tag of the `nvidia` target; the stand-in's files are of no published release, hence the option."""
-    return _build("nvidia", context, tag, TGI_IMAGE=tgi_image(torch_index), PATCH_OPTIONS="--allow-unknown")
+    base = tgi_image(torch_index)
+    return _build("nvidia", context, tag, TGI_IMAGE=base, TORCH_INDEX=torch_index, PATCH_OPTIONS="--allow-unknown")
 
 
 def build_gaudi() -> str:

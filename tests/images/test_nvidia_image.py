@@ -46,6 +46,12 @@ def test_our_layers_add_at_most_60_mb(nvidia_image: str) -> None:
     assert 0 < added_bytes < 60_000_000
 
 
+def test_the_compiled_kernels_are_in_the_image_and_are_what_the_manifest_says(nvidia_image: str) -> None:
+    probe = "from tgi_autoround.kernels.cuda import manifest; [each.image() for each in manifest.read().values()]; "
+    counted = docker("run", "--rm", nvidia_image, "python", "-c", f"{probe}print(len(manifest.read()))")
+    assert int(counted) > 200
+
+
 def test_the_choice_is_taken_from_the_command_line_and_handed_to_the_shards(
     nvidia_image: str, auto_round_model: Path
 ) -> None:

@@ -13,6 +13,8 @@ from tests.images.docker_cli import ROOT, docker
 pytestmark = pytest.mark.docker
 
 REBUILD_LIMIT_S = 60
+CUBINS = ROOT / "src/tgi_autoround/kernels/cuda/cubins"
+"""Compiled kernels, which git does not list; where they are not, those of the image's first build are in its cache."""
 TAG = "tgi-autoround-tests/nvidia-rebuilt"
 
 
@@ -35,4 +37,6 @@ def copy_of_the_checkout(target: Path) -> Path:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    if CUBINS.is_dir():
+        shutil.copytree(CUBINS, target / CUBINS.relative_to(ROOT))
     return target

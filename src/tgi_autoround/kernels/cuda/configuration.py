@@ -1,5 +1,6 @@
 """How a product is computed: a pure function of its shape and of the device's size."""
 
+import functools
 from dataclasses import dataclass
 
 from tgi_autoround.checkpoint import LayerSpec
@@ -53,6 +54,7 @@ SHAPE_UP_TO_ROWS = {16: Shape(16, 64, 4, 7), 32: Shape(32, 64, 4, 4), MAX_ROWS: 
 """Best of what was timed on an H100 with 4 bits in groups of 128, on the linears of an 8B Llama."""
 
 
+@functools.lru_cache(maxsize=2**14)
 def choose(rows: int, spec: LayerSpec, device: Device) -> Configuration:
     """Return the configuration for activations [rows, in_features], `rows` up to MAX_ROWS."""
     shape = next(shape for up_to, shape in SHAPE_UP_TO_ROWS.items() if rows <= up_to)
