@@ -30,6 +30,20 @@ WIDE_HEADS = {**LLAMA_LIKE, "head_dim": 32}
 GPT2_LIKE = {**TOKENS, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
 FALCON_LIKE = {**TOKENS, **POSITIONS, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+COMPRESSED = {
+    "q_lora_rank": 64,
+    "kv_lora_rank": 32,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 24,
+    "num_key_value_heads": 4,
+    "head_dim": 8,
+    "n_routed_experts": 4,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+"""Keys and values of different widths, made of one narrow projection."""
 GPT_NEO = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": WINDOW}
 SWITCHED_WINDOW = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
 ALTERNATING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
@@ -105,6 +119,9 @@ FAMILIES = {
         {**WIDE_HEADS, **ALTERNATING, "num_local_experts": 4, "num_experts_per_tok": 2, "rope_parameters": PLAIN_ROPE},
         kept=("router",),
     ),
+    "deepseek_v2": Family("deepseek_v2", {**LLAMA_LIKE, **COMPRESSED, **EXPERTS}, kept=("mlp.gate",)),
+    "deepseek_v3": Family("deepseek_v3", {**LLAMA_LIKE, **COMPRESSED, **EXPERTS}, kept=("mlp.gate",)),
+    "minicpm3": Family("minicpm3", {**LLAMA_LIKE, **COMPRESSED}),
     "nemotron": Family("nemotron", LLAMA_LIKE),
     "biogpt": Family("biogpt", OPT_LIKE, "biogpt.layers"),
     "persimmon": Family("persimmon", OPT_LIKE),

@@ -50,13 +50,13 @@ def attend_step(
     layer: int,
     options: AttentionOptions,
 ) -> torch.Tensor:
-    """Store keys and values, [kv_heads, tokens, head_dim], and attend.
+    """Store keys [kv_heads, tokens, head_dim] and values [kv_heads, tokens, value_width], and attend.
 
-    query [heads, tokens, head_dim] -> [tokens, heads, head_dim], both in the cache's dtype.
+    query [heads, tokens, head_dim] -> [tokens, heads, value_width], all in the cache's dtype.
     """
     keys, values = step.cache.keys[layer], step.cache.values[layer]
     step.cache.layers_used.add(layer)
-    output = torch.empty_like(query.transpose(0, 1))
+    output = query.new_empty(query.shape[1], query.shape[0], value.shape[2])
     batch = step.decode_positions.shape[0]
     if batch:
         rows = torch.arange(batch, device=query.device)
@@ -77,7 +77,7 @@ def decode(
 ) -> torch.Tensor:
     """One token a sequence: query [heads, batch, head_dim], keys [batch, kv_heads, max_tokens, head_dim].
 
-    Returns [batch, heads, head_dim]. Query heads that share a key/value head go in as rows of one query, so that
+    Returns [batch, heads, value_width]. Query heads that share a key/value head go in as rows of one query, so that
     nothing is repeated.
     """
     longest = step.decode_mask.shape[-1]
@@ -90,7 +90,7 @@ def decode(
         return attended[:, :, 0]
     grouped = query.transpose(0, 1).reshape(batch, keys.shape[1], -1, width)
     attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=step.decode_mask, scale=options.scaling)
-    return attended.reshape(batch, heads, width)
+    return attended.reshape(batch, heads, -1)
 
 
 def prefill(
@@ -98,7 +98,7 @@ def prefill(
 ) -> torch.Tensor:
     """A chunk that begins at position `start`: query [heads, tokens, head_dim], keys [kv_heads, seen, head_dim].
 
-    Returns [tokens, heads, head_dim].
+    Returns [tokens, heads, value_width].
     """
     tokens, seen = query.shape[1], keys.shape[1]
     if not options.is_plain(seen):

@@ -18,7 +18,8 @@ def attend_masked(
 ) -> torch.Tensor:
     """query [batch, heads, tokens, head_dim] at `positions` int64 [batch, tokens].
 
-    keys, values [batch, kv_heads, seen, head_dim] of positions from `first` on -> [batch, heads, tokens, head_dim]
+    keys [batch, kv_heads, seen, head_dim], values [batch, kv_heads, seen, value_width] of positions from `first` on
+    -> [batch, heads, tokens, value_width]
     """
     distance = positions[:, None, :, None] - torch.arange(first, first + keys.shape[2], device=query.device)
     visible = distance >= 0
@@ -54,7 +55,7 @@ def _fused(
     grouped = query.reshape(batch, keys.shape[1], -1, width)
     rows = mask if mask.shape[1] == 1 else mask.reshape(*grouped.shape[:3], -1)
     attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=rows, scale=scaling)
-    return attended.reshape(batch, heads, 1, width)
+    return attended.reshape(batch, heads, 1, -1)
 
 
 def _step_by_step(
@@ -79,4 +80,4 @@ def _step_by_step(
         sinks = options.sinks.float()[:, None, None].expand(batch, heads, tokens, 1)
         scores = torch.cat((scores, sinks), dim=-1)
     weights = scores.softmax(dim=-1)[..., :seen].to(values.dtype)
-    return (weights.reshape(batch, kv_heads, -1, seen) @ values).reshape(batch, heads, tokens, width)
+    return (weights.reshape(batch, kv_heads, -1, seen) @ values).reshape(batch, heads, tokens, -1)

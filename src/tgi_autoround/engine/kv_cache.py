@@ -4,17 +4,15 @@ Keeping them dense makes a decode batch a view `[:batch]` of the cache, so atten
 copy of a sequence's keys and values when an earlier one leaves.
 """
 
-from typing import Any
-
 import torch
 from transformers import PreTrainedConfig
 
+from tgi_autoround.engine.cache_shape import cache_shape
 from tgi_autoround.engine.memory_pages import Pages
-from tgi_autoround.errors import UnsupportedError
 
 
 class KVCache:
-    """keys, values: one tensor a layer, [slots, kv_heads, max_tokens, head_dim] in the compute dtype.
+    """keys, values: one tensor a layer, [slots, kv_heads, max_tokens, width] in the compute dtype.
 
     On a CPU slots are address space, and memory is taken as tokens arrive; elsewhere it is taken at once. It starts
     as zeros: attention multiplies what it masks by 0, and 0 times the NaN of recycled memory is NaN.
@@ -23,16 +21,17 @@ class KVCache:
     def __init__(
         self, config: PreTrainedConfig, slots: int, max_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (slots, kv_head_count(config), max_tokens, head_dim(config))
-        layers = range(layer_count(config))
+        held = cache_shape(config)
+        widths = (held.key_width,) * held.layers + (held.value_width,) * held.layers
+        shapes = [(slots, held.kv_heads, max_tokens, width) for width in widths]
         self._pages: list[Pages] = []
         self._resident = [0] * slots
         if device.type == "cpu":
-            self._pages = [Pages(shape, dtype) for _ in (*layers, *layers)]
+            self._pages = [Pages(shape, dtype) for shape in shapes]
             tensors = [pages.tensor for pages in self._pages]
         else:
-            tensors = [torch.zeros(shape, dtype=dtype, device=device) for _ in (*layers, *layers)]
-        self.keys, self.values = tensors[: len(layers)], tensors[len(layers) :]
+            tensors = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
+        self.keys, self.values = tensors[: held.layers], tensors[held.layers :]
         self.layers_used: set[int] = set()
         """Layers whose attention has read the cache, by index."""
 
@@ -88,35 +87,4 @@ def _give_back(pages: Pages, slot: int, start: int, stop: int) -> None:
 
 def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
     """Return the cache memory that one token takes over all layers."""
-    return 2 * layer_count(config) * kv_head_count(config) * head_dim(config) * dtype.itemsize
-
-
-def layer_count(config: PreTrainedConfig) -> int:
-    """Return the number of layers that attend."""
-    return int(_of_every_layer(config, "num_hidden_layers"))
-
-
-def kv_head_count(config: PreTrainedConfig) -> int:
-    """Return the number of key/value heads of a layer. Raises UnsupportedError where layers differ or have none."""
-    text = config.get_text_config()
-    if text.model_type == "falcon":
-        return int(text.num_kv_heads) if text.new_decoder_architecture or not text.multi_query else 1
-    shared = _of_every_layer(config, "num_key_value_heads", None)
-    return int(shared or _of_every_layer(config, "num_attention_heads"))
-
-
-def head_dim(config: PreTrainedConfig) -> int:
-    """Return the width of a head. Raises UnsupportedError where layers differ or have no heads."""
-    width = _of_every_layer(config, "head_dim", None)
-    return int(width or _of_every_layer(config, "hidden_size") // _of_every_layer(config, "num_attention_heads"))
-
-
-def _of_every_layer(config: PreTrainedConfig, name: str, *default: Any) -> Any:
-    """transformers raises a RuntimeError where layers differ."""
-    text = config.get_text_config()
-    try:
-        return getattr(text, name, *default)
-    except (AttributeError, RuntimeError) as error:
-        raise UnsupportedError(
-            f"{type(text).__name__} has no {name} that holds for every layer; such models are not served yet"
-        ) from error
+    return cache_shape(config).features_per_token * dtype.itemsize

@@ -59,7 +59,7 @@ def attend(
     s_aux: torch.Tensor | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Store keys and values, attend. query [1, heads, tokens, head_dim] -> [1, tokens, heads, head_dim].
+    """Store keys and values, attend. query [1, heads, tokens, head_dim] -> [1, tokens, heads, value_width].
 
     Refusals are raised at warm-up too, so a model that needs more than this is refused before the server is up.
     """
@@ -83,13 +83,13 @@ def _refuse_unknown(module: Any, arguments: dict[str, Any]) -> None:
 
 
 def _check_stored_once(module: Any, key: torch.Tensor, value: torch.Tensor, step: StepLayout) -> None:
-    """The cache is as the model's config says: one shape for keys and values, of one attention a layer."""
+    """The cache is as the model's config says, with one attention a layer."""
     name, layer = type(module).__name__, module.layer_idx
-    held = step.cache.keys[layer].shape[1::2]
-    if not key.shape[1::2] == value.shape[1::2] == held:
+    held = [tuple(tensors[layer].shape[1::2]) for tensors in (step.cache.keys, step.cache.values)]
+    stored = [tuple(states.shape[1::2]) for states in (key, value)]
+    if stored != held:
         raise UnsupportedError(
-            f"{name} stores keys and values of (heads, width) {tuple(key.shape[1::2])} and {tuple(value.shape[1::2])} "
-            f"where the cache has {tuple(held)}, which is not served yet"
+            f"{name} stores keys and values of (heads, width) {stored} where its config says {held}; not served yet"
         )
     if layer in step.attended:
         raise UnsupportedError(f"{name} attends more than once a layer, which is not served yet")
