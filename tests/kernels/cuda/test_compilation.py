@@ -9,6 +9,7 @@ import pytest
 
 from tests.kernels.cuda.conftest import Shipped
 from tests.kernels.cuda.disassembly import Disassembly, local_memory_bytes
+from tgi_autoround.errors import KernelError
 from tgi_autoround.kernels.cuda.aot.compiler import compile_ahead, made_from
 from tgi_autoround.kernels.cuda.aot.everything import everything
 from tgi_autoround.kernels.cuda.manifest import CUBINS
@@ -67,6 +68,12 @@ def test_layers_that_are_not_shipped_compile_too(
     usual = WANTED[architecture, "multiply-w4-bf16-run128-16x64"]
     compiled = compile_ahead(_unusual(usual, constants))
     assert ("wgmma" if architecture == "sm_90a" else "mma.sync") in compiled.ptx
+
+
+def test_arguments_in_another_order_than_the_kernels_are_refused() -> None:
+    usual = WANTED["sm_80", "pack-w4"]
+    with pytest.raises(KernelError, match="use its order"):
+        compile_ahead(replace(usual, arguments=usual.arguments[::-1]))
 
 
 def _unusual(usual: Specialization, constants: dict[str, int | None]) -> Specialization:

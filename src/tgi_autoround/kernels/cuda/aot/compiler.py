@@ -81,6 +81,9 @@ def _source(specialization: Specialization) -> Any:
     kernel = _kernel(specialization)
     names = list(kernel.arg_names)
     types = dict(specialization.arguments)
+    order = [name for name in names if name in types]
+    if order != list(types):
+        raise KernelError(f"{specialization.file_name}: the kernel takes {order} and not {list(types)}; use its order")
     aligned = {name for name, type in types.items() if type.startswith("*")} | set(specialization.multiples_of_16)
     return _source_type(kernel)(
         fn=kernel,
