@@ -51,8 +51,10 @@ class HashModel:
 
     def break_down(self, plan: Plan) -> None:
         """Leave rows that are no numbers."""
-        for sequence in plan.sequences:
-            self._keys[sequence.slot, 0, : sequence.held_tokens] = float("nan")
+        for sequence in plan.decoding:
+            self._keys[sequence.slot, 0, : sequence.cached + 1] = float("nan")
+        for chunk in plan.chunks:
+            self._keys[chunk.sequence.slot, 0, : chunk.stop] = float("nan")
 
     def _compute(self, sequence: Sequence, stop: int) -> int:
         slot, state = sequence.slot, 0

@@ -59,14 +59,18 @@ class KVCache:
                     _give_back(pages, slot, held, taken)
                 self._resident[slot] = held
 
-    def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy the first `tokens` of one slot to another, and give the first one's memory back."""
+    def move(self, source: int, target: int, tokens: int, *, give_back: bool) -> None:
+        """Copy the first `tokens` of one slot to another.
+
+        give_back: layer by layer, where there is no memory for the tokens twice; the slot may soon be used again
+        """
         self.take(target, tokens)
         for layer, tensor in enumerate(self.tensors):
             tensor[target, :, :tokens] = tensor[source, :, :tokens]
-            if self._pages:
+            if give_back and self._pages:
                 _give_back(self._pages[layer], source, 0, self._resident[source])
-        self._resident[source] = 0
+        if give_back:
+            self._resident[source] = 0
 
     def erase(self, slot: int) -> None:
         """Make a slot zeros again, where a model may have left numbers in it that are none."""

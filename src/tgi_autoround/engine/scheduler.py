@@ -69,8 +69,8 @@ class Counts:
 class Scheduler:
     """The queue and the running batch.
 
-    Invariants: `running[i].slot == i`; sequences that decode come before those whose prompt is being computed; whoever
-    runs came before everyone who waits.
+    Invariants: in a plan `running[i].slot == i`, and sequences that decode come before those whose prompt is being
+    computed; whoever runs came before everyone who waits.
     """
 
     def __init__(self, limits: EngineLimits, cache: KVCache) -> None:
@@ -82,8 +82,13 @@ class Scheduler:
         self._entered: list[Sequence] = []
         self.pace = Pace()
         self.counts = Counts()
+        self._slots: list[Sequence | None] = []
         self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []
+
+    @property
+    def running(self) -> list[Sequence]:
+        """The batch, in the order of its slots."""
+        return [sequence for sequence in self._slots if sequence is not None]
 
     @property
     def held_tokens(self) -> int:
@@ -102,6 +107,7 @@ class Scheduler:
         self._keep_prompts()
         while self.held_tokens > self._limits.max_batch_total_tokens:
             self._preempt(max(self.running, key=lambda sequence: sequence.arrival))
+        self._close_gaps()
         decoding = tuple(sequence for sequence in self.running if sequence.is_decoding)
         chunks = self._plan_chunks(decoding)
         if not decoding and not chunks:
@@ -147,7 +153,7 @@ class Scheduler:
         return min(whole, self.pace.prompt_tokens(decoding))
 
     def _can_admit(self) -> bool:
-        if not self.waiting or len(self.running) == self._limits.max_batch_size:
+        if not self.waiting or len(self._slots) == self._limits.max_batch_size:
             return False
         batch = (*self.running, self.waiting[0])
         growth = sum(sequence.reserved_tokens - sequence.held_tokens for sequence in batch)
@@ -156,9 +162,9 @@ class Scheduler:
 
     def _admit(self) -> Sequence:
         sequence = self.waiting.popleft()
-        sequence.slot = len(self.running)
+        sequence.slot = len(self._slots)
         sequence.request.started_at = sequence.request.started_at or time.perf_counter()
-        self.running.append(sequence)
+        self._slots.append(sequence)
         self.counts.admitted_tokens += sequence.prefill_tokens
         if self._limits.prefix_cache_tokens and not sequence.request.prefill_logprobs:
             self._reuse_prefix(sequence)
@@ -180,25 +186,31 @@ class Scheduler:
         self.counts.preemptions += 1
 
     def _take_out(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it is, and close the gap that its slot leaves."""
+        """Take a sequence out, wherever it is; the gap that its slot leaves is closed by the next plan."""
         if sequence.slot < 0:
             self.waiting.remove(sequence)
             return
-        gap = sequence.slot
-        last_decoding = sum(other.is_decoding for other in self.running) - 1
-        if gap < last_decoding:
-            self._relocate(self.running[last_decoding], gap)
-            gap = last_decoding
-        for slot in range(gap, len(self.running) - 1):
-            self._relocate(self.running[slot + 1], slot)
-        self.running.pop()
+        self._slots[sequence.slot] = None
         sequence.slot = -1
 
+    def _close_gaps(self) -> None:
+        """Move the last of those that decode into the gaps among them, then up whoever comes after."""
+        running = self.running
+        decoding = [sequence for sequence in running if sequence.is_decoding]
+        gaps = [slot for slot in range(len(decoding)) if self._slots[slot] is None]
+        for slot, sequence in zip(gaps, reversed(decoding), strict=False):
+            self._relocate(sequence, slot)
+        for slot, sequence in enumerate(running[len(decoding) :], start=len(decoding)):
+            if sequence.slot != slot:
+                self._relocate(sequence, slot)
+        del self._slots[len(running) :]
+
     def _relocate(self, sequence: Sequence, slot: int) -> None:
-        """Of the prompts being computed only the first holds tokens, so closing a gap copies little."""
-        self._cache.move(sequence.slot, slot, sequence.cached)
+        in_use = self._cache.resident_tokens + self._prefixes.tokens
+        is_tight = in_use + sequence.cached > self._limits.max_batch_total_tokens
+        self._cache.move(sequence.slot, slot, sequence.cached, give_back=is_tight)
+        self._slots[sequence.slot], self._slots[slot] = None, sequence
         sequence.slot = slot
-        self.running[slot] = sequence
 
     def _keep_prompts(self) -> None:
         """Prompts computed in the last step, but for those whose numbers were none: these are out by now."""
