@@ -162,21 +162,12 @@ class Engine:
     def _step(self, plan: Plan) -> None:
         started = time.perf_counter()
         due, logits = self._runner.step(plan)
-        choices = self._chooser.choose([sequence.sampler for sequence in due], logits) if due else []
-        if len(due) == len(plan.sequences) and all(map(self._goes_on, due, choices)):
-            self._runner.begin(tuple(due), [choice.token_id for choice in choices])
+        choices = self._runner.greedy_choices()
+        if choices is None:
+            choices = self._chooser.choose([sequence.sampler for sequence in due], logits) if due else []
         for sequence, choice in zip(due, choices, strict=True):
             self._emit(sequence, choice)
         self._report(plan, time.perf_counter() - started)
-
-    def _goes_on(self, sequence: Sequence, choice: Choice) -> bool:
-        """Whether nothing but a stop sequence can end it with this choice."""
-        return (
-            math.isfinite(choice.logprob)
-            and choice.token_id not in self._eos_token_ids
-            and sequence.generated_tokens + 1 < sequence.request.params.max_new_tokens
-            and not sequence.request.cancelled
-        )
 
     def _report(self, plan: Plan, step_s: float) -> None:
         self._scheduler.pace.record(len(plan.decoding), plan.prompt_tokens, step_s)

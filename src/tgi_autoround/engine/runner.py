@@ -9,6 +9,7 @@ from tgi_autoround.engine.families import check_every_layer_attended
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.engine.lora import Adapters
 from tgi_autoround.engine.prompt_scores import rows_to_score, score
+from tgi_autoround.engine.sampling import Choice
 from tgi_autoround.engine.scheduler import Plan
 from tgi_autoround.engine.sequence import Sequence
 
@@ -48,11 +49,9 @@ class ModelRunner:
             chunk.sequence.cached = chunk.stop
         return due, logits[: len(due)]
 
-    def begin(self, sequences: tuple[Sequence, ...], tokens: list[int]) -> None:
-        """Told, in the order of their slots, who decodes next and from which tokens, unless a stop sequence ends one.
-
-        Where steps run beside the host, the next one may start while it delivers the tokens of the last.
-        """
+    def greedy_choices(self) -> list[Choice] | None:
+        """Return what the last step's sequences choose, where that was found with their logits."""
+        return None
 
     def check_architecture(self) -> None:
         """Call after a step. Raises UnsupportedError where the model mixes tokens otherwise than by attention."""

@@ -206,9 +206,11 @@ class Scheduler:
         del self._slots[len(running) :]
 
     def _relocate(self, sequence: Sequence, slot: int) -> None:
+        """A step that runs ahead of its plan may have stored the next token already."""
+        tokens = sequence.cached + sequence.is_decoding
         in_use = self._cache.resident_tokens + self._prefixes.tokens
-        is_tight = in_use + sequence.cached > self._limits.max_batch_total_tokens
-        self._cache.move(sequence.slot, slot, sequence.cached, give_back=is_tight)
+        is_tight = in_use + tokens > self._limits.max_batch_total_tokens
+        self._cache.move(sequence.slot, slot, tokens, give_back=is_tight)
         self._slots[sequence.slot], self._slots[slot] = None, sequence
         sequence.slot = slot
 

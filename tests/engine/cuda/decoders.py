@@ -32,12 +32,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
 PROMPTS = torch.tensor([[5, 80, 33, 7, 21, 64, 90, 2, 11, 45], [9, 9, 31, 70, 12, 55, 3, 60, 28, 17]])
 
 
-def small_model(family: str) -> Any:
+def small_model(family: str, std: float = 0.15) -> Any:
     torch.manual_seed(1)
     config = AutoConfig.for_model(family, **{**SMALL, **FAMILIES[family]})
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)
+        torch.nn.init.normal_(parameter, std=std)
     return model
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from tests.engine.cuda.decoders import FAMILIES, error_of_decoder
+from tests.engine.cuda.engines import answers_of_engine
 from tgi_autoround.engine.attention_options import AttentionOptions
 from tgi_autoround.engine.cuda.ops import decode_attention
 from tgi_autoround.engine.cuda.ops.activation import gated
@@ -72,6 +73,7 @@ def errors_of_decode_attention() -> Iterator[tuple[str, float]]:
         ]
         for row, length in enumerate(lengths):
             keys[row, :, length:] = values[row, :, length:] = torch.nan
+        decode_attention.TOKENS_IN_SPLIT = 64
         for splits in (1, 3, 5):
             decode_attention._splits = lambda *_, splits=splits: splits
             found = decode_attention.attend_to_slots(query, keys, values, positions, options)
@@ -126,5 +128,6 @@ if __name__ == "__main__":
         "chunk": error_of_chunk(),
         "greedy": greedy_choices(),
         "decoders": {family: error_of_decoder(family) for family in FAMILIES},
+        "engine": answers_of_engine(),
     }
     json.dump(found, sys.stdout)

@@ -56,3 +56,12 @@ def test_decoders_equal_transformers_in_steps_of_prompts_and_decoding(found: dic
     """Biases; norms of queries and keys; half of a head rotated; norms from one; norms of outputs, windows, caps."""
     assert set(found["decoders"]) == {"llama", "qwen3", "phi3", "gemma", "gemma2"}
     assert {family: error for family, error in found["decoders"].items() if not error < 10 * BOUND} == {}
+
+
+def test_an_engine_whose_steps_run_ahead_answers_as_generate_does(found: dict[str, Any]) -> None:
+    """The log-probabilities would show a sequence whose slot moves while it loses what the step ahead has cached."""
+    engine = found["engine"]
+    assert engine["tokens"] == engine["expected tokens"]
+    assert len({len(tokens) for tokens in engine["tokens"]}) > 3
+    for logprobs, expected in zip(engine["logprobs"], engine["expected logprobs"], strict=True):
+        assert logprobs == pytest.approx(expected, abs=1e-4)

@@ -10,7 +10,10 @@ from tgi_autoround.engine.attention_options import AttentionOptions
 from tgi_autoround.engine.cuda.ops.ordering import await_previous_kernel, is_last_to_arrive, overlap
 
 TOKENS_AT_A_TIME = 64
+TOKENS_IN_SPLIT = 256
+"""At least: adding splits up takes longer than reading so many tokens."""
 MAX_SPLITS = 32
+WARPS, STAGES = 4, 3
 PROGRAMS_A_MULTIPROCESSOR = 2
 _SMALLEST_SIDE_OF_A_DOT = 16
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -56,8 +59,9 @@ def attend_to_slots(
         GROUP_BLOCK=group,
         DIM_BLOCK=dims,
         TOKENS=TOKENS_AT_A_TIME,
-        num_warps=4,
-        num_stages=2,
+        SMALLEST=TOKENS_IN_SPLIT,
+        num_warps=WARPS,
+        num_stages=STAGES,
         **overlap(),
     )
     return result
@@ -69,7 +73,7 @@ def _padded(side: int) -> int:
 
 def _splits(sequences_times_heads: int, max_tokens: int, device: torch.device) -> int:
     to_fill_the_device = -(-PROGRAMS_A_MULTIPROCESSOR * _multiprocessors(device) // sequences_times_heads)
-    return min(to_fill_the_device, -(-max_tokens // TOKENS_AT_A_TIME), MAX_SPLITS)
+    return min(to_fill_the_device, -(-max_tokens // TOKENS_IN_SPLIT), MAX_SPLITS)
 
 
 @functools.cache
@@ -111,6 +115,7 @@ def _attend_to_slots(
     GROUP_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TOKENS: tl.constexpr,
+    SMALLEST: tl.constexpr,
     OVERLAPPED: tl.constexpr,
 ):
     """Grid: (batch, kv_heads, splits). The query heads of a group are the rows of one product with their keys.
@@ -124,7 +129,7 @@ def _attend_to_slots(
     await_previous_kernel(OVERLAPPED)
     length = tl.load(positions + sequence) + 1
     begin = tl.maximum(length - window, 0)
-    tokens_in_split = tl.cdiv(tl.cdiv(length - begin, tl.num_programs(2)), TOKENS) * TOKENS
+    tokens_in_split = tl.maximum(tl.cdiv(tl.cdiv(length - begin, tl.num_programs(2)), TOKENS) * TOKENS, SMALLEST)
     first = begin + split * tokens_in_split
     if first < length:
         rows = tl.load(query + at_group, mask=inside, other=0.0)

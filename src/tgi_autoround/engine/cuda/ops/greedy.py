@@ -16,11 +16,22 @@ def choose_greedy(logits: torch.Tensor) -> tuple[list[int], list[float]]:
 
     A row that holds NaN gets a log-probability that is NaN. Waits for the device.
     """
+    found = torch.empty(2, logits.shape[0], dtype=torch.int32, device=logits.device)
+    choose_on_device(logits, found[0], found[1].view(torch.float32))
+    on_host = found.cpu()
+    return on_host[0].tolist(), on_host[1].view(torch.float32).tolist()
+
+
+def choose_on_device(
+    logits: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor, positions: torch.Tensor | None = None
+) -> None:
+    """Write each row's token, int32, and its log-probability, float32; move on positions, int32, that are not -1.
+
+    Whatever the logits are, tokens are in the vocabulary.
+    """
     rows, vocabulary = logits.shape
     parts = triton.cdiv(vocabulary, _BLOCK)
     best, best_tokens, sums, arrivals = _workspace(logits.device, rows, parts)
-    found = torch.empty(2, rows, dtype=torch.int32, device=logits.device)
-    tokens, logprobs = found[0], found[1].view(torch.float32)
     _choose_greedy[(rows, parts)](
         logits,
         best,
@@ -29,14 +40,13 @@ def choose_greedy(logits: torch.Tensor) -> tuple[list[int], list[float]]:
         arrivals,
         tokens,
         logprobs,
+        positions,
         vocabulary,
         BLOCK=_BLOCK,
         PARTS_BLOCK=triton.next_power_of_2(parts),
         num_warps=8,
         **overlap(),
     )
-    on_host = found.cpu()
-    return on_host[0].tolist(), on_host[1].view(torch.float32).tolist()
 
 
 @functools.cache
@@ -48,7 +58,7 @@ def _workspace(
     return best, best_tokens, sums, torch.zeros(rows, dtype=torch.int32, device=device)
 
 
-@triton.jit(do_not_specialize_on_alignment=["tokens", "logprobs"])
+@triton.jit(do_not_specialize_on_alignment=["tokens", "logprobs", "positions"])
 def _choose_greedy(
     logits,
     best,
@@ -57,6 +67,7 @@ def _choose_greedy(
     arrivals,
     tokens,
     logprobs,
+    positions,
     vocabulary,
     BLOCK: tl.constexpr,
     PARTS_BLOCK: tl.constexpr,
@@ -78,5 +89,8 @@ def _choose_greedy(
         largest = tl.max(of_parts)
         candidates = tl.load(best_tokens + at, mask=inside, other=0, cache_modifier=".cg")
         total = tl.sum(tl.exp(of_parts - largest) * tl.load(sums + at, mask=inside, other=0.0, cache_modifier=".cg"))
-        tl.store(tokens + row, tl.min(tl.where(of_parts == largest, candidates, vocabulary)))
+        tl.store(tokens + row, tl.min(tl.where(of_parts == largest, candidates, vocabulary - 1)))
         tl.store(logprobs + row, -tl.log(total))
+        if positions is not None:
+            position = tl.load(positions + row)
+            tl.store(positions + row, tl.where(position < 0, position, position + 1))
