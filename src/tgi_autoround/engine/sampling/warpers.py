@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tgi_autoround.engine.request import SamplingParams
 
 STRIDES = 1024
+BINS = 4096
 Row = NDArray[np.float32]
 
 
@@ -23,17 +24,18 @@ class Candidates:
 
 
 def candidates(row: Row, params: SamplingParams) -> Candidates:
-    """Return what top_k, top_p and typical_p leave, in TGI's order, of probabilities [vocabulary].
+    """Return what top_k, top_p and typical_p leave, in TGI's order, of probabilities [vocabulary] that sum to 1.
 
     Tokens as likely as the last one kept are kept too.
     """
-    floor, head = 0.0, row
+    floor, head, mass = 0.0, row, 1.0
     if 0 < params.top_k < row.size:
         head = row[row >= _bound_of_rank(row, params.top_k)]
         floor = float(np.partition(head, -params.top_k)[-params.top_k])
         head = head[head >= floor]
+        mass = float(head.sum())
     if params.top_p < 1.0:
-        floor = _nucleus_floor(head, params.top_p)
+        floor = _nucleus_floor(head, mass, params.top_p)
     ids = np.flatnonzero(row >= floor)
     kept = Candidates(ids, row[ids])
     return _typical(kept, params.typical_p) if params.typical_p < 1.0 else kept
@@ -47,12 +49,11 @@ def _bound_of_rank(row: Row, rank: int) -> float:
     return float(np.partition(maxima, -rank)[-rank])
 
 
-def _nucleus_floor(head: Row, top_p: float) -> float:
-    """Return the smallest probability among the likeliest tokens that together hold `top_p` of the mass.
+def _nucleus_floor(head: Row, mass: float, top_p: float) -> float:
+    """Return the smallest probability among the likeliest tokens that together hold `top_p` of the head's mass.
 
     Tokens below the average of what is left out cannot be among them, so only the others are sorted.
     """
-    mass = float(head.sum())
     left_out = (1.0 - top_p) * mass
     ascending = np.sort(head[head >= left_out / head.size])
     below = ascending.cumsum(dtype=np.float64)
@@ -66,7 +67,19 @@ def _typical(kept: Candidates, mass: float) -> Candidates:
     with np.errstate(divide="ignore", invalid="ignore"):
         information = -np.log(shares)
         distance = np.abs(information - np.nansum(shares * information))
-    nearest = np.argsort(distance)
-    last_kept = int((shares[nearest].cumsum(dtype=np.float64) < mass).sum())
-    typical = distance <= distance[nearest[min(last_kept, nearest.size - 1)]]
+    limit = _distance_that_holds(distance, shares, mass)
+    typical = distance <= limit
     return Candidates(kept.ids[typical], kept.probabilities[typical])
+
+
+def _distance_that_holds(distance: Row, shares: Row, mass: float) -> float:
+    """Return the distance within which the shares come to `mass`. Only the one bin that it lies in is sorted."""
+    finite = distance[np.isfinite(distance)]
+    bins = (np.minimum(distance, finite.max()) * (BINS / max(float(finite.max()), 1e-9))).astype(np.int32)
+    held = np.bincount(bins, shares).cumsum()
+    edge = min(int(np.searchsorted(held, mass)), held.size - 1)
+    inside = np.flatnonzero(bins == edge)
+    inside = inside[np.argsort(distance[inside])]
+    before = held[edge - 1] if edge else 0.0
+    last_kept = int((before + shares[inside].cumsum(dtype=np.float64) < mass).sum())
+    return float(distance[inside[min(last_kept, inside.size - 1)]])
