@@ -2,6 +2,8 @@
 
 import time
 
+import httpx
+import pytest
 from transformers import PreTrainedTokenizerBase
 
 from tests.server.live import LiveServer, near
@@ -99,15 +101,23 @@ def test_logprobs_are_the_chosen_tokens(server: LiveServer) -> None:
     assert logprobs["content"] == near(expected)
 
 
-def test_penalties_change_what_is_said(server: LiveServer) -> None:
+@pytest.mark.parametrize(
+    ("asked", "understood"),
+    [
+        ({"frequency_penalty": 2.0}, {"frequency_penalty": 2.0}),
+        ({"presence_penalty": 1.0}, {"repetition_penalty": 3.0}),
+    ],
+)
+def test_penalties_change_the_likelihood_of_tokens(
+    server: LiveServer, asked: dict[str, float], understood: dict[str, float]
+) -> None:
     """`presence_penalty` is TGI's repetition penalty, less 2."""
-    body = {"messages": MESSAGES, "temperature": 0.0, "max_tokens": 100}
+    body = {"messages": MESSAGES, "temperature": 0.0, "max_tokens": 80, "logprobs": True}
     text = server.post("/chat_tokenize", body).json()["templated_text"]
-    frequency = {"frequency_penalty": 2.0}
-    for asked, understood in ((frequency, frequency), ({"presence_penalty": 1.0}, {"repetition_penalty": 3.0})):
-        said = _content(server.post("/v1/chat/completions", {**body, **asked}))
-        assert said == server.generate(text, max_new_tokens=100, **understood)["generated_text"]
-        assert said != _content(server.post("/v1/chat/completions", body))
+    plain, penalized = (_logprobs(server.post("/v1/chat/completions", {**body, **more})) for more in ({}, asked))
+    details = server.generate(text, max_new_tokens=80, details=True, **understood)["details"]
+    assert penalized == near([token["logprob"] for token in details["tokens"]])
+    assert penalized != near(plain)
 
 
 def test_a_stop_sequence_ends_a_chat(server: LiveServer) -> None:
@@ -183,5 +193,9 @@ def test_a_completion_has_tgis_parameters(server: LiveServer) -> None:
         assert (choice["text"], choice["finish_reason"]) == (same["generated_text"], same["details"]["finish_reason"])
 
 
-def _content(response: object) -> str:
+def _content(response: httpx.Response) -> str:
     return response.json()["choices"][0]["message"]["content"]
+
+
+def _logprobs(response: httpx.Response) -> list[float]:
+    return [entry["logprob"] for entry in response.json()["choices"][0]["logprobs"]["content"]]

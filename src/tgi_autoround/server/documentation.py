@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from tgi_autoround.server.schemas.base import ErrorResponse
+from tgi_autoround.server.schemas.base import ErrorResponse, OpenAIErrorEvent
 from tgi_autoround.server.schemas.chat import ChatCompletionChunk
 from tgi_autoround.server.schemas.completions import Chunk, Completion
 from tgi_autoround.server.schemas.generate import StreamResponse
@@ -21,6 +21,8 @@ STREAMED: dict[str, Any] = {
     "Chunk": Chunk,
     "Completion": Completion,
     "SagemakerStreamResponse": SagemakerStreamResponse,
+    "ErrorResponse": ErrorResponse,
+    "OpenAIErrorEvent": OpenAIErrorEvent,
 }
 """What the events of streams hold: FastAPI describes only what a route answers in one piece."""
 
@@ -40,9 +42,9 @@ GENERATION_ERRORS: Responses = {
 }
 
 
-def streaming(name: str) -> Responses:
-    """Return what a route may answer whose events are the schema `name` of STREAMED."""
-    schema = {"$ref": REFERENCE.format(model=name)}
+def streaming(*events: str) -> Responses:
+    """Return what a route may answer whose stream has events of the schemas that STREAMED names."""
+    schema = {"anyOf": [{"$ref": REFERENCE.format(model=name)} for name in events]}
     return {**GENERATION_ERRORS, 200: {"content": {"text/event-stream": {"schema": schema}}}}
 
 

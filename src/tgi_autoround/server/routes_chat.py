@@ -27,7 +27,11 @@ open_router = APIRouter(tags=[TAG], route_class=JsonRoute)
 """Routes that need no API key, as in TGI."""
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=streaming("ChatCompletionChunk"))
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletion,
+    responses=streaming("ChatCompletionChunk", "OpenAIErrorEvent"),
+)
 async def chat_completions(body: ChatRequest, request: Request, context: Context) -> Response:
     """Continue a conversation."""
     plan = prompt_of(body, context.chat_template)

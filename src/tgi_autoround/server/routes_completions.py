@@ -30,7 +30,7 @@ from tgi_autoround.server.tasks import all_of
 router = APIRouter(tags=[TAG], route_class=JsonRoute)
 
 
-@router.post("/v1/completions", response_model=CompletionFinal, responses=streaming("Chunk"))
+@router.post("/v1/completions", response_model=CompletionFinal, responses=streaming("Completion", "OpenAIErrorEvent"))
 async def completions(body: CompletionRequest, request: Request, context: Context) -> Response:
     """Continue each of the prompts."""
     prompts = _prompts_of(body, context.info.max_client_batch_size)

@@ -30,7 +30,7 @@ from tgi_autoround.server.stream import Events, EventStream, event, unless_clien
 router = APIRouter(tags=[TAG], route_class=JsonRoute)
 
 
-@router.post("/", response_model=list[GenerateResponse], responses=streaming("StreamResponse"))
+@router.post("/", response_model=list[GenerateResponse], responses=streaming("StreamResponse", "ErrorResponse"))
 async def compat_generate(body: CompatGenerateRequest, request: Request, context: Context) -> Response:
     """Generate tokens, streamed if `stream` is true; otherwise the answer is a list of one."""
     parameters = body.parameters
@@ -53,7 +53,12 @@ async def generate(body: GenerateRequest, request: Request, context: Context) ->
     return json_response(_response_of(prompt, answer), headers.of_answer(context.compute_type, prompt.text, answer.end))
 
 
-@router.post("/generate_stream", status_code=200, response_class=EventStream, responses=streaming("StreamResponse"))
+@router.post(
+    "/generate_stream",
+    status_code=200,
+    response_class=EventStream,
+    responses=streaming("StreamResponse", "ErrorResponse"),
+)
 async def generate_stream(body: GenerateRequest, context: Context) -> Response:
     """Generate tokens as Server-Sent Events."""
     return _streamed(Prompt(body.inputs, body.parameters), context)

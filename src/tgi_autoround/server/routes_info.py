@@ -14,7 +14,7 @@ router = APIRouter(tags=[TAG])
 
 @router.get("/", include_in_schema=False)
 @router.get("/ping", include_in_schema=False)
-@router.get("/health", responses={503: {"model": ErrorResponse}})
+@router.get("/health", response_class=Response, responses={503: {"model": ErrorResponse}})
 async def health(context: Context) -> Response:
     """Whether the engine works."""
     if context.bridge.healthy():

@@ -32,7 +32,11 @@ logger = logging.getLogger(__name__)
 router = APIRouter(tags=[TAG], route_class=JsonRoute)
 
 
-@router.post("/invocations", response_model=SagemakerResponse, responses=streaming("SagemakerStreamResponse"))
+@router.post(
+    "/invocations",
+    response_model=SagemakerResponse,
+    responses=streaming("SagemakerStreamResponse", "ErrorResponse", "OpenAIErrorEvent"),
+)
 async def invocations(body: SagemakerRequest, request: Request, context: Context) -> Response:
     """Answer as the route does whose request the body is: `/`, chat or completions."""
     given = body.root
