@@ -4,6 +4,7 @@
 activations. `fp32` multiplies in float32: 1e-6 relative error, and the same bits for every batch size.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing
+from tgi_autoround.errors import UnsupportedError
 
 _SCALE_TYPE = "fp32"
 _WEIGHT_TYPE_OF_BITS = {2: "int2", 3: "int4", 4: "int4", 5: "int8", 6: "int8", 7: "int8", 8: "int8"}
@@ -58,6 +60,7 @@ class ArkKernel:
         """packed: ARK's own blob, int8 [bytes]; bias: float32 [N], empty where the layer has none."""
         import auto_round_kernel as ark
 
+        _check_threads()
         scheme = weight.spec.scheme
         weight_type = _WEIGHT_TYPE_OF_BITS[scheme.bits]
         middle = 1 << (int(weight_type.removeprefix("int")) - 1)
@@ -85,6 +88,7 @@ class ArkKernel:
         """Multiply in ARK's arithmetic and return x's dtype."""
         import auto_round_kernel as ark
 
+        _check_threads()
         # woqgemm reads `A.contiguous().data_ptr()` after that copy is freed, which gives wrong numbers for slices:
         # auto_round_kernel/__init__.py:629, auto-round-lib 0.16.0.
         rows = x.reshape(-1, spec.in_features).float().contiguous()
@@ -108,7 +112,7 @@ class ArkKernel:
     ) -> Callable[[torch.Tensor, torch.Tensor], object]:
         """Return `forward` as a function of contiguous float32 rows that writes to contiguous float32 rows.
 
-        It checks nothing and allocates nothing, which at one row of a small layer is half of the time; it holds the
+        It checks no shapes and allocates nothing, which at one row of a small layer is half of the time; it holds the
         addresses of `buffers`, which must outlive it.
         """
         import auto_round_kernel as ark
@@ -123,9 +127,27 @@ class ArkKernel:
         kind = (bias.data_ptr(), spec.group_size, compute, codes, scales, _is_asym(spec), packed.numel())
 
         def into(rows: torch.Tensor, out: torch.Tensor) -> None:
+            _check_threads()
             multiply(0, rows.shape[0], *sizes, rows.data_ptr(), ark.ARK_DT.float32, weight, out.data_ptr(), *kind)
 
         return into
+
+
+@functools.cache
+def _threads_at_first_call() -> int:
+    return torch.get_num_threads()
+
+
+def _check_threads() -> None:
+    """ARK divides a product by the threads that there were at its first call; fewer would leave columns unwritten.
+
+    Seen with auto-round-lib 0.16.0. Raises UnsupportedError.
+    """
+    if torch.get_num_threads() < _threads_at_first_call():
+        raise UnsupportedError(
+            f"torch has {torch.get_num_threads()} threads, but had {_threads_at_first_call()} when auto-round-lib's "
+            "kernels began, which would leave a part of every product out; set the number of threads before that"
+        )
 
 
 def _is_asym(spec: LayerSpec) -> bool:

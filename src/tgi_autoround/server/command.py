@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 from typing import Any
 
 import typer
@@ -16,6 +17,8 @@ def serve(**options: Any) -> None:
     config = checked(ServeConfig(**options))
     logs.set_up(as_json=config.json_output)
     listener = bind(config.hostname, config.port)
+    # By default OpenMP's threads spin while they wait, which on a shared processor is what they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Imported late: what is wrong with the options, the port or the model is said without loading torch.
     from tgi_autoround.server.model_source import find_model
 
