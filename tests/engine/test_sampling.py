@@ -119,6 +119,20 @@ def test_tokens_come_as_often_as_they_are_probable(truncation: dict[str, float])
         assert abs(counts[token] - draws * probability) <= 5 * math.sqrt(draws * probability)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"top_p": 1e-9}, {"top_p": 1 - 1e-9}, {"typical_p": 1e-9}, {"top_k": 1}, {"top_k": 9}]
+)
+@pytest.mark.parametrize("largest", [0.0, 200.0])
+def test_extreme_parameters_leave_a_token(changes: dict[str, float], largest: float) -> None:
+    """On rows where all tokens are alike, and where one has all the probability."""
+    logits = torch.zeros(3, 32_000)
+    logits[:, 77] = largest
+    choices = choose([Sampler(params(**changes, top_n_tokens=1, seed=seed), [0]) for seed in range(3)], logits)
+    for choice in choices:
+        assert math.isfinite(choice.logprob)
+        assert largest == 0 or choice.top == ((77, 0.0),)
+
+
 def test_the_likeliest_tokens_are_given_with_their_ties_and_without_what_is_ruled_out() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0, 2.0, 1.0, 1.0, -9.0]])
     expected = logits[0].log_softmax(-1)

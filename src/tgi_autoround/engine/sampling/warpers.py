@@ -52,10 +52,11 @@ def _bound_of_rank(row: Row, rank: int) -> float:
 def _nucleus_floor(head: Row, mass: float, top_p: float) -> float:
     """Return the smallest probability among the likeliest tokens that together hold `top_p` of the head's mass.
 
-    Tokens below the average of what is left out cannot be among them, so only the others are sorted.
+    Tokens below the average of what is left out cannot be among them, so only the others are sorted; the margin keeps
+    rounding from making that all of them, where all are alike.
     """
     left_out = (1.0 - top_p) * mass
-    ascending = np.sort(head[head >= left_out / head.size])
+    ascending = np.sort(head[head >= 0.999 * left_out / head.size])
     below = ascending.cumsum(dtype=np.float64)
     first_kept = int(np.searchsorted(below, left_out - (mass - below[-1]), side="right"))
     return float(ascending[min(first_kept, ascending.size - 1)])
