@@ -9,6 +9,7 @@ import torch
 from tgi_autoround.composite import FusedLinear
 from tgi_autoround.engine import decoder, families
 from tgi_autoround.engine.config import EngineConfig
+from tgi_autoround.engine.cuda import machine
 from tgi_autoround.engine.decoder import DecoderWeights
 from tgi_autoround.engine.decoder.cpu import CpuDecoder
 from tgi_autoround.engine.kv_cache import KVCache
@@ -68,4 +69,6 @@ def _no_own_code(config: EngineConfig, device: torch.device, dtype: torch.dtype)
         return "LoRA adapters change single linears of it"
     if device.type == "cpu" and dtype != torch.float32:
         return f"on a CPU ours computes in float32, and {dtype} was asked for"
+    if device.type == "cuda":
+        return machine.why_not(device, dtype)
     return None
