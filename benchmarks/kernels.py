@@ -13,11 +13,13 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+import triton
+import triton.language as tl
 from kernel_peers import CuBlas, Peer, peers
 from kernel_plot import plot
 from kernel_timing import CUDA, Run, copies_beyond_the_cache, error, median_us, random_layer
@@ -33,6 +35,7 @@ FEW_ROWS = (1, 8, 16, 64, 256, 1024)
 MAX_CHECKED_ROWS = 1024
 BOUNDS = {torch.float16: 0.0004, torch.bfloat16: 0.0024}
 OURS, STREAMING_READ, DEQUANTIZED = "ours", "read", "dequantize + cuBLAS"
+WORDS_READ_BY_BLOCK = 4096
 SLOW_PEERS_STOP_AFTER = 4.0
 """Times of cuBLAS: a peer that is this much slower is not timed on more rows."""
 
@@ -50,6 +53,8 @@ class Case:
     in_features: int
     out_features: int
     rows: tuple[int, ...]
+    with_peers: bool = False
+    """Where not, cuBLAS alone is beside ours."""
 
     @property
     def title(self) -> str:
@@ -58,8 +63,9 @@ class Case:
         return f"{self.model} {self.layer} {self.out_features}x{self.in_features}, {kind}"
 
     def layer_on_gpu(self) -> NormalForm:
-        """Return a random layer."""
-        return random_layer(self.bits, self.group_size, self.in_features, self.out_features, sym=self.sym)
+        """Return a random layer; zero points stay below 2**bits, which Marlin cannot hold."""
+        layer = random_layer(self.bits, self.group_size, self.in_features, self.out_features, sym=self.sym)
+        return replace(layer, zero_points=layer.zero_points.clamp(max=(1 << self.bits) - 1))
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def main() -> None:
 def cases(*, quick: bool) -> Iterator[Case]:
     """The 8B model in W4 g128 asym bf16 with every number of rows; other models and formats with few."""
     for layer, shape in LLAMA_8B.items():
-        yield Case("8B", layer, 4, 128, False, torch.bfloat16, *shape, rows=ALL_ROWS)
+        yield Case("8B", layer, 4, 128, False, torch.bfloat16, *shape, rows=ALL_ROWS, with_peers=True)
     if quick:
         return
     for layer, shape in LLAMA_70B.items():
@@ -116,8 +122,8 @@ def cases(*, quick: bool) -> Iterator[Case]:
 
 def measure_ceilings() -> dict[str, float]:
     """Return the rates of a large copy (bytes read and written) and of a large product."""
-    source, target = torch.empty(2, 2**30, dtype=torch.uint8, device=CUDA)
-    copy_us = median_us([target.copy_], source)
+    source, target = torch.randn(2, 2**28, device=CUDA)
+    copy_us = median_us([lambda x: torch.neg(x, out=target)], source)
     matrix = torch.randn(8192, 8192, device=CUDA, dtype=torch.bfloat16)
     product_us = median_us([lambda x: x @ matrix], matrix)
     return {"copy_tb_s": 2 * 2**30 / copy_us * 1e-6, "bf16_tflops": 2 * 8192**3 / product_us * 1e-6}
@@ -154,7 +160,7 @@ def _contestants(case: Case, layer: NormalForm, others: tuple[Peer, ...]) -> Ite
     yield STREAMING_READ, _reads(packed_bytes, copies)
     yield OURS, [_ours(layer, case.dtype) for _ in range(copies)]
     yield DEQUANTIZED, [_dequantized(layer, case.dtype) for _ in range(copies)]
-    for peer in others:
+    for peer in others if case.with_peers else others[:1]:
         reason = peer.reason_against(layer, case.dtype)
         if reason:
             print(f"{peer.name}: {reason}")
@@ -176,9 +182,16 @@ def _dequantized(layer: NormalForm, dtype: torch.dtype) -> Run:
 
 
 def _reads(packed_bytes: int, copies: int) -> list[Run]:
-    """A reduction that reads as many bytes as the packed weight has, and writes next to none."""
+    """Reading as many bytes as the packed weight has, and nothing else."""
     weights = [torch.randint(0, 2**15, (packed_bytes // 4,), device=CUDA, dtype=torch.int32) for _ in range(copies)]
-    return [lambda _x, weight=weight: torch.sum(weight.view(-1, 2048), dim=1, dtype=torch.int32) for weight in weights]
+    sums = torch.empty(packed_bytes // 4 // WORDS_READ_BY_BLOCK, device=CUDA, dtype=torch.int32)
+    return [lambda _x, weight=weight: _read[sums.shape](weight, sums, WORDS_READ_BY_BLOCK) for weight in weights]
+
+
+@triton.jit
+def _read(words, sums, WORDS: tl.constexpr):
+    block = tl.program_id(0)
+    tl.store(sums + block, tl.sum(tl.load(words + block * WORDS + tl.arange(0, WORDS))))
 
 
 def _floor_us(case: Case, layer: NormalForm, rows: int, ceilings: dict[str, float]) -> float:
