@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import Quantized
+from tests.engine.families import FAMILIES, make_quantized
 from tests.engine.harness import Answer, greedy, start_engine, submit_all
 from tests.oracle import dequantized_model
 from tgi_autoround.engine import Engine, EngineConfig, Request, SamplingParams, build_engine
@@ -92,6 +93,20 @@ def test_an_adapter_changes_nothing_for_the_others(engine: Engine) -> None:
         (alone,) = submit_all(engine, [request(each.prompt_ids, each.adapter)])
         assert answer.token_ids == alone.token_ids
         assert scores(answer)[1:] == pytest.approx(scores(alone)[1:], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "phi3, window", "gptj", "mpt", "qwen2_moe"])
+def test_a_familys_own_attention_and_layers_take_adapters(name: str, tmp_path: Path) -> None:
+    """Transposed and fused linears, replaced attention, and experts that have no adapter beside layers that do."""
+    model_dir = make_quantized(FAMILIES[name], tmp_path / "model")
+    model = tuned(model_dir, peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"), seed=0)
+    model.save_pretrained(tmp_path / "adapter")
+    adapter = LoraAdapter("mine", tmp_path / "adapter")
+    engine = start_engine(model_dir, cpu_compute="fp32", max_total_tokens=128, lora_adapters=(adapter,))
+    adapted, plain = submit_all(engine, [request(PROMPTS[0], adapter) for adapter in ("mine", None)])
+    engine.stop()
+    assert adapted.token_ids == greedy(model, PROMPTS[0], 12)
+    assert plain.token_ids != adapted.token_ids
 
 
 def test_an_unknown_adapter_is_refused(engine: Engine) -> None:
