@@ -52,7 +52,22 @@ class Simulation:
         self.cache = make_cache(self.limits)
         self.model = HashModel(self.cache)
         self.scheduler = Scheduler(self.limits, self.cache)
+        self._watch_moves()
         self._stems = [self._random_tokens(80) for _ in range(5)]
+
+    def _watch_moves(self) -> None:
+        """Copies take memory at once, not in the next step."""
+        move = self.cache.move
+
+        def watched(*arguments: int, give_back: bool) -> None:
+            move(*arguments, give_back=give_back)
+            self._check_memory()
+
+        self.cache.move = watched  # type: ignore[method-assign]
+
+    def _check_memory(self) -> None:
+        in_use = self.cache.resident_tokens + self.scheduler._prefixes.tokens
+        assert in_use <= self.limits.max_batch_total_tokens
 
     def run(self, requests: int) -> None:
         submitted = 0
@@ -105,7 +120,7 @@ class Simulation:
         assert list(plan.decoding) == running[: len(plan.decoding)]
         held = sum(sequence.cached + 1 for sequence in plan.decoding) + sum(chunk.stop for chunk in plan.chunks)
         assert held <= scheduler.held_tokens <= limits.max_batch_total_tokens
-        assert self.cache.resident_tokens + scheduler._prefixes.tokens <= limits.max_batch_total_tokens
+        self._check_memory()
         assert not torch.isnan(self.cache.keys[0][: len(running), 0, :, 0]).any()
         oldest = min((*running, *scheduler.waiting), key=lambda sequence: sequence.arrival)
         assert oldest in plan.sequences, "whoever came first goes on in every step, so nobody waits for ever"

@@ -72,7 +72,6 @@ class PrefixCache:
         missing = keys[found:]
         if not missing:
             return
-        self.shrink(room * BLOCK_TOKENS)
         while len(self._blocks) + len(missing) > room:
             self._drop()
         blocks = [self._free.pop() for _ in missing]
