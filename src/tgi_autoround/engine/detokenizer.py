@@ -1,6 +1,8 @@
 """Tokens -> text, one token at a time, never splitting a character."""
 
-from transformers import PreTrainedTokenizerBase
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -13,7 +15,7 @@ class Detokenizer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int]) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer = decoder_of(tokenizer)
         self._ids = list(prompt_ids[-5:])
         self._window_start = 0
         self._prompt_end = self._read_end = len(self._ids)
@@ -38,3 +40,18 @@ class Detokenizer:
     def _decode(self, start: int, stop: int, *, skip_special_tokens: bool = False) -> str:
         text: str = self._tokenizer.decode(self._ids[start:stop], skip_special_tokens=skip_special_tokens)
         return text
+
+
+def decoder_of(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Return what has the tokenizer's `decode`, without transformers' wrapper where that adds nothing but its time.
+
+    The wrapper takes two thirds of the 2.8 us that a few tokens cost (transformers 5.23).
+    """
+    kind = type(tokenizer)
+    is_plain = (
+        isinstance(tokenizer, PreTrainedTokenizerFast)
+        and kind.decode is PreTrainedTokenizerFast.decode
+        and kind._decode is PreTrainedTokenizerFast._decode
+        and not tokenizer.clean_up_tokenization_spaces
+    )
+    return tokenizer.backend_tokenizer if is_plain else tokenizer
