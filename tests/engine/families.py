@@ -52,6 +52,14 @@ TWO_ROPES = {
     "full_attention": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0},
 }
 PLAIN_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.5] * 8, "long_factor": [9.0] * 8}
 
 
@@ -80,6 +88,16 @@ FAMILIES = {
     "gemma": Family("gemma", {**WIDE_HEADS, "num_key_value_heads": 1}),
     "gemma2": Family("gemma2", {**WIDE_HEADS, **ALTERNATING, "attn_logit_softcapping": 2.0}),
     "gemma3": Family("gemma3_text", {**WIDE_HEADS, **ALTERNATING, "rope_parameters": TWO_ROPES}),
+    "gemma3, with a vision tower": Family(
+        "gemma3",
+        {
+            "text_config": {**WIDE_HEADS, **ALTERNATING, "rope_parameters": TWO_ROPES},
+            "vision_config": VISION,
+            "mm_tokens_per_image": 4,
+            "tie_word_embeddings": False,
+        },
+        "language_model.model.layers",
+    ),
     "opt": Family("opt", {**OPT_LIKE, "ffn_dim": 96, "word_embed_proj_dim": 64}, "model.decoder.layers"),
     "gpt2": Family("gpt2", GPT2_LIKE, "transformer.h", transposed=True),
     "gpt_neox": Family("gpt_neox", OPT_LIKE, "gpt_neox.layers"),
@@ -121,6 +139,7 @@ FAMILIES = {
     ),
     "deepseek_v2": Family("deepseek_v2", {**LLAMA_LIKE, **COMPRESSED, **EXPERTS}, kept=("mlp.gate",)),
     "deepseek_v3": Family("deepseek_v3", {**LLAMA_LIKE, **COMPRESSED, **EXPERTS}, kept=("mlp.gate",)),
+    "glm4_moe_lite": Family("glm4_moe_lite", {**LLAMA_LIKE, **COMPRESSED, **EXPERTS}, kept=("mlp.gate",)),
     "minicpm3": Family("minicpm3", {**LLAMA_LIKE, **COMPRESSED}),
     "nemotron": Family("nemotron", LLAMA_LIKE),
     "biogpt": Family("biogpt", OPT_LIKE, "biogpt.layers"),

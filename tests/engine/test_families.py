@@ -9,6 +9,7 @@ from tests.engine.families import FAMILIES, TOKENS, make_quantized
 from tests.engine.harness import Answer, ask_all, greedy, random_requests, start_engine
 from tests.oracle import dequantized_model
 from tgi_autoround.engine import SamplingParams
+from tgi_autoround.engine.families.tested import TESTED
 
 MAX_TOTAL_TOKENS = 200
 TIE = 1e-3
@@ -36,6 +37,10 @@ def test_fp32_greedy_equals_generate(name: str, tmp_path: Path) -> None:
         expected = logits.log_softmax(-1).gather(1, torch.tensor(answer.token_ids)[:, None])[:, 0]
         got = torch.tensor([output.token.logprob for output in answer.outputs])
         assert torch.allclose(got, expected, atol=TIE)
+
+
+def test_a_type_of_models_counts_as_tested_if_it_is() -> None:
+    assert sorted(TESTED) == sorted({family.model_type for family in FAMILIES.values()})
 
 
 @torch.no_grad()

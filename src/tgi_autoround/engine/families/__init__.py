@@ -7,6 +7,7 @@ from typing import Any
 
 from tgi_autoround.engine.families import bloom, dropped_arguments, falcon, gpt_neo, gptj, interface, mpt
 from tgi_autoround.engine.families.rope import check_rope
+from tgi_autoround.engine.families.tested import TESTED
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.errors import UnsupportedError
 
@@ -45,6 +46,8 @@ def install(model: Any, max_tokens: int) -> None:
     """
     check_rope(model.config, max_tokens)
     model_type = model.config.model_type
+    if model_type not in TESTED:
+        logger.warning("models of type %s are served untested: compare some output with transformers' own", model_type)
     for way in OWN_WAYS:
         if way.model_type == model_type:
             logger.info("the attention of %s is replaced: %s", type(model).__name__, way.reason)
