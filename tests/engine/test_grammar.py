@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from tests.engine.harness import ask, start_engine, submit_all
 from tgi_autoround.engine import Engine, FinishReason, Grammar, Request, SamplingParams
+from tgi_autoround.engine.grammar import Grammars, GrammarState
 from tgi_autoround.engine.grammar.cache import KEPT_GRAMMARS
 from tgi_autoround.errors import GrammarError
 
@@ -182,3 +185,43 @@ def test_a_schema_put_together_of_parts_keeps_their_properties_open(engine: Engi
     if answer.finish.reason is FinishReason.EOS_TOKEN:
         assert json.loads(answer.finish.generated_text).items() >= {"a": 1, "b": 1}.items()
     assert answer.failure is None
+
+
+def allowed(state: GrammarState, vocabulary: int = 2048) -> set[int]:
+    scores = np.zeros(vocabulary, np.float32)
+    state.rule_out(scores)
+    return set(np.flatnonzero(np.isfinite(scores)).tolist())
+
+
+def test_every_end_of_text_of_the_model_ends_a_match_and_nothing_else_does() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL)
+    grammars = Grammars(tokenizer, frozenset([2, 7, 99_999]))
+    state = grammars.start(Grammar("regex", "ab?"))
+    assert state is not None
+    (letter_a,), (letter_b,) = (tokenizer.encode(letter, add_special_tokens=False) for letter in "ab")
+    assert {2, 7}.isdisjoint(allowed(state))
+    assert letter_a in allowed(state)
+    state.accept(letter_a)
+    assert allowed(state) == {2, 7, letter_b}
+    assert allowed(state, vocabulary=2112) == {2, 7, letter_b}
+    state.accept(letter_a)
+    assert state.failure is not None
+    assert allowed(state) == set()
+
+
+def test_a_model_without_an_end_of_text_takes_no_grammar() -> None:
+    grammars = Grammars(AutoTokenizer.from_pretrained(DEMO_MODEL), frozenset())
+    with pytest.raises(GrammarError, match="names none"):
+        grammars.compile(Grammar("regex", "a"))
+
+
+def test_a_request_whose_grammar_breaks_down_fails_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept = GrammarState.accept
+    with monkeypatch.context() as patch:
+        patch.setattr(GrammarState, "accept", lambda state, _token: accept(state, 5))
+        plain = Request(PROMPT, SamplingParams(max_new_tokens=10))
+        broken, other = submit_all(engine, [sampled(Grammar("regex", "[0-9]{9}")), plain])
+    assert broken.failure is not None
+    assert "the grammar could not be followed: " in broken.failure.message
+    assert "\n" not in broken.failure.message
+    assert other.finish.generated_tokens == 10

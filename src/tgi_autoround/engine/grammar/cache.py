@@ -71,10 +71,16 @@ class Grammars:
     def _tokens(self) -> LLTokenizer:
         with self._building:
             if self._vocabulary is None:
-                if not isinstance(self._tokenizer, PreTrainedTokenizerFast):
-                    raise GrammarError("grammars need a tokenizer.json, which this model does not have")
-                self._vocabulary = from_tokenizer(self._tokenizer, eos_token=self._eos_token_ids)
+                self._vocabulary = self._read_tokens()
             return self._vocabulary
+
+    def _read_tokens(self) -> LLTokenizer:
+        if not isinstance(self._tokenizer, PreTrainedTokenizerFast):
+            raise GrammarError("grammars need a tokenizer.json, which this model does not have")
+        ends = [token_id for token_id in self._eos_token_ids if token_id < len(self._tokenizer)]
+        if not ends:
+            raise GrammarError("grammars need a token that ends the text, of which this model names none")
+        return from_tokenizer(self._tokenizer, eos_token=ends)
 
 
 def _from_json_schema(text: str) -> str:
