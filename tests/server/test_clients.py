@@ -4,12 +4,14 @@ They run in `.venv-clients` (made by scripts/test from clients-requirements.txt)
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from tests.server.live import LiveServer, near
 
@@ -36,14 +38,26 @@ def greedy_chat(server: LiveServer) -> dict[str, Any]:
     return server.post("/v1/chat/completions", body).json()
 
 
-def test_text_generation(server: LiveServer) -> None:
+def weather_call(server: LiveServer) -> dict[str, str]:
+    """The greedy call of the clients' tool."""
+    schema = {"type": "object", "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"]}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+    body = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 40, "temperature": 0.0, "tools": [tool]}
+    answer = server.post("/v1/chat/completions", {**body, "tool_choice": "weather"}).json()
+    return answer["choices"][0]["message"]["tool_calls"][0]
+
+
+def test_text_generation(server: LiveServer, tokenizer: PreTrainedTokenizerBase) -> None:
     seen = use("text_generation", server)
     greedy = server.generate(PROMPT, max_new_tokens=12, details=True)
     sampled = server.generate(PROMPT, **SAMPLED)["generated_text"]
     chat = greedy_chat(server)["choices"][0]["message"]["content"]
     error = seen["sync"].pop("error")
     assert error.startswith("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: ")
+    assert re.fullmatch("[0-9]{3}", seen["sync"].pop("digits"))
     assert seen["sync"] == {
+        "likely": {"sequences": 2, "top_tokens": [2] * 4, "prefill": tokenizer(PROMPT).input_ids},
+        "call": [weather_call(server)],
         "greedy": greedy["generated_text"],
         "tokens": near(greedy["details"]["tokens"]),
         "finish_reason": "length",
@@ -65,7 +79,13 @@ def test_huggingface_hub(server: LiveServer, python: Path) -> None:
     sampled = server.generate(PROMPT, **SAMPLED)["generated_text"]
     chat = greedy_chat(server)
     content, usage = chat["choices"][0]["message"]["content"], chat["usage"]["total_tokens"]
+    function = weather_call(server)["function"]
+    assert re.fullmatch("[0-9]{3}", seen.pop("digits"))
+    assert json.loads(seen.pop("format"))["unit"] in ("C", "F")
+    assert json.loads(seen.pop("call_pieces")) == json.loads(function["arguments"])
     assert near(seen) == {
+        "call": ["0", "weather", function["arguments"]],
+        "top_tokens": [2] * 4,
         "text": PROMPT + sampled,
         "detailed": PROMPT + sampled,
         "generated_tokens": 12,
@@ -88,7 +108,13 @@ def test_openai(server: LiveServer) -> None:
     content, usage = chat["choices"][0]["message"]["content"], chat["usage"]["total_tokens"]
     texts = [server.generate(prompt, max_new_tokens=8)["generated_text"] for prompt in (PROMPT, "A list")]
     suffix_error = "Suffix is not supported and can be achieved by preprocessing the prompt."
+    function = weather_call(server)["function"]
+    assert [len(tops) for tops in seen.pop("chat_tops")] == [2] * 8
+    assert seen.pop("parsed") in ("C", "F")
+    assert json.loads(seen.pop("call_pieces")) == json.loads(function["arguments"])
     assert seen == {
+        "call": ["0", "weather", function["arguments"]],
+        "after_the_call": "length",
         "models": [server.http.get("/info").json()["model_id"]],
         "chat": content,
         "chat_tokens": [entry["token"] for entry in chat["choices"][0]["logprobs"]["content"]],

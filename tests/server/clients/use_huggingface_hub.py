@@ -12,6 +12,9 @@ PROMPT = "What is a list?"
 MESSAGES = [{"role": "user", "content": "What is a list?"}]
 SAMPLED = {"max_new_tokens": 12, "do_sample": True, "seed": 7}
 CHAT = {"max_tokens": 8, "temperature": 0.0}
+WEATHER = {"type": "object", "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"]}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "weather", "schema": WEATHER}}
 
 
 def use(client: InferenceClient) -> dict[str, Any]:
@@ -31,8 +34,30 @@ def use(client: InferenceClient) -> dict[str, Any]:
         "chat_usage": chat.usage.total_tokens,
         "chat_pieces": "".join(chunk.choices[0].delta.content for chunk in chunks if chunk.choices),
         "chat_stream_usage": chunks[-1].usage.total_tokens,
+        "digits": client.text_generation(
+            PROMPT, grammar={"type": "regex", "value": "[0-9]{3}"}, return_full_text=False
+        ),
+        "top_tokens": [len(tops) for tops in top_tokens(client)],
+        "format": client.chat_completion(MESSAGES, response_format=FORMAT, max_tokens=40).choices[0].message.content,
+        **use_tools(client),
         "error": text_generation_error(client),
         "chat_error": chat_error(client),
+    }
+
+
+def top_tokens(client: InferenceClient) -> list[Any]:
+    parameters = {"max_new_tokens": 4, "top_n_tokens": 2, "best_of": 2, "do_sample": True}
+    return client.text_generation(PROMPT, details=True, **parameters).details.top_tokens
+
+
+def use_tools(client: InferenceClient) -> dict[str, Any]:
+    asked = {"tools": [TOOL], "tool_choice": "required", "max_tokens": 40, "temperature": 0.0}
+    (call,) = client.chat_completion(MESSAGES, **asked).choices[0].message.tool_calls
+    chunks = client.chat_completion(MESSAGES, stream=True, **asked)
+    deltas = [delta for chunk in chunks for delta in chunk.choices[0].delta.tool_calls]
+    return {
+        "call": [call.id, call.function.name, call.function.arguments],
+        "call_pieces": "".join(delta.function.arguments for delta in deltas),
     }
 
 
