@@ -69,7 +69,8 @@ def _check_fused(module: Any, path: str) -> None:
     from transformers.integrations.moe import _default_apply_gate
 
     is_plain = getattr(type(module), "_apply_gate", None) is _default_apply_gate
-    if not is_plain or module.is_transposed or module.has_bias or not module.has_gate or module.has_post_expert_norm:
+    norms_outputs = getattr(module, "has_post_expert_norm", False)  # not known to transformers 5.17
+    if not is_plain or module.is_transposed or module.has_bias or not module.has_gate or norms_outputs:
         raise UnsupportedError(
             f"{path}: a {type(module).__name__} computes its experts in a way of its own, "
             "which cannot be served from separate experts yet"

@@ -76,6 +76,9 @@ class Family:
 
 FAMILIES = {
     "llama": Family("llama", LLAMA_LIKE),
+    "llama, dynamic": Family(
+        "llama", {**LLAMA_LIKE, "rope_parameters": {**PLAIN_ROPE, "rope_type": "dynamic", "factor": 4.0}}
+    ),
     "qwen2": Family("qwen2", LLAMA_LIKE),
     "qwen2, windows in some layers": Family("qwen2", {**LLAMA_LIKE, **SWITCHED_WINDOW}),
     "qwen3": Family("qwen3", WIDE_HEADS),

@@ -1,7 +1,8 @@
 """Rotary positions whose frequencies depend on how long a sequence is.
 
 transformers takes the longest of a batch, so that one request would change another's output. Up to the length that the
-model was trained with first, the frequencies are the same for all.
+model was trained with first, the frequencies are the same for all. `dynamic` ones change above max_position_embeddings
+only, which no request reaches.
 """
 
 from collections.abc import Iterator
@@ -11,21 +12,16 @@ from transformers import PreTrainedConfig
 
 from tgi_autoround.errors import UnsupportedError
 
-DEPENDENT_ON_LENGTH = ("dynamic", "longrope")
-ORIGINAL = "original_max_position_embeddings"
-
 
 def check_rope(config: PreTrainedConfig, max_tokens: int) -> None:
     """Raise UnsupportedError where sequences of `max_tokens` would be rotated by more than one set of frequencies."""
-    text = config.get_text_config()
-    for parameters in _rope_parameters(text):
-        rope_type = parameters.get("rope_type")
-        if rope_type not in DEPENDENT_ON_LENGTH:
+    for parameters in _rope_parameters(config.get_text_config()):
+        if parameters.get("rope_type") != "longrope":
             continue
-        original = text.max_position_embeddings if rope_type == "dynamic" else parameters[ORIGINAL]
+        original = parameters["original_max_position_embeddings"]
         if max_tokens > original:
             raise UnsupportedError(
-                f"rope_type {rope_type!r} turns sequences of more than {original} tokens in another way, which depends "
+                f"rope_type 'longrope' turns sequences of more than {original} tokens in another way, which depends "
                 f"on all that are in the batch; serve the model with --max-total-tokens {original} or less"
             )
 
