@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/api.md from docs/api-fields.yaml, after comparing it with the server's schemas and tests.
+"""Writes the tables of docs/api.md: the fields of docs/api-fields.yaml with their tests, and the options of `serve`.
 
 With --check nothing is written, and the exit code says whether the page is up to date.
+tests/server/test_openapi.py compares the fields with the schemas of the running server.
 """
 
 import ast
+import dataclasses
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +16,14 @@ from typing import Any
 
 import yaml
 
+from tgi_autoround.server.settings import OWN_VARIABLES_PREFIX, ServeConfig, flag
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/api.md"
 FIELDS = ROOT / "docs/api-fields.yaml"
 TESTS = ROOT / "tests/server"
-BEGINNING, END = "<!-- made by scripts/api_table.py -->\n", "<!-- end of what scripts/api_table.py makes -->"
-HEADER = "| schema, routes | field | TGI 3.3.7 | here | test |\n|---|---|---|---|---|\n"
+GENERATED = re.compile(r"(<!-- scripts/api_table.py makes (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FIELDS_HEADER = "| schema, routes | field | TGI 3.3.7 | here | test |\n|---|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def problems(schemas: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield from (f"{schema}: there is no test {test} in tests/server" for test in sorted(tests - known))
 
 
-def tables(schemas: dict[str, dict[str, Any]]) -> str:
+def fields(schemas: dict[str, dict[str, Any]]) -> str:
     """Return the page's two tables: what is asked, and what is answered."""
     asked, answered = "", ""
     for schema, about in schemas.items():
@@ -81,14 +86,26 @@ def tables(schemas: dict[str, dict[str, Any]]) -> str:
             answered += "".join(texts)
         else:
             asked += "".join(texts)
-    return f"\n### Requests\n\n{HEADER}{asked}\n### Answers\n\n{HEADER}{answered}\n"
+    return f"\n### Requests\n\n{FIELDS_HEADER}{asked}\n### Answers\n\n{FIELDS_HEADER}{answered}\n"
+
+
+def options() -> str:
+    """Return the page's table of options: TGI's, then this project's."""
+    by_owner: dict[bool, list[str]] = {False: [], True: []}
+    for field in dataclasses.fields(ServeConfig):
+        own = bool(field.metadata.get("own"))
+        variable = (OWN_VARIABLES_PREFIX if own else "") + field.name.upper()
+        named = f"`{flag(field.name)}`" if field.name == "env" else f"`{flag(field.name)}`, `{variable}`"
+        default = "" if field.default in (None, ()) else f"`{field.default}`"
+        by_owner[own].append(f"| {named} | {default} | {field.metadata['help']} |\n")
+    head = "| option, variable | default | |\n|---|---|---|\n"
+    return f"\n{head}{''.join(by_owner[False])}\nBeyond TGI's:\n\n{head}{''.join(by_owner[True])}\n"
 
 
 def page(text: str, schemas: dict[str, dict[str, Any]]) -> str:
     """Return the page `text` with its tables made anew."""
-    before, _, rest = text.partition(BEGINNING)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGINNING}{tables(schemas)}{END}{after}"
+    made = {"fields": fields(schemas), "options": options()}
+    return GENERATED.sub(lambda part: part[1] + made[part[2]] + part[3], text)
 
 
 def main() -> int:
