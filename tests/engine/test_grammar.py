@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
-import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -188,9 +188,9 @@ def test_a_schema_put_together_of_parts_keeps_their_properties_open(engine: Engi
 
 
 def allowed(state: GrammarState, vocabulary: int = 2048) -> set[int]:
-    scores = np.zeros(vocabulary, np.float32)
+    scores = torch.zeros(vocabulary)
     state.rule_out(scores)
-    return set(np.flatnonzero(np.isfinite(scores)).tolist())
+    return set(scores.isfinite().nonzero()[:, 0].tolist())
 
 
 def test_every_end_of_text_of_the_model_ends_a_match_and_nothing_else_does() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,9 +19,21 @@ from transformers.generation.logits_process import (
 
 from tgi_autoround.engine.request import SamplingParams, Watermark
 from tgi_autoround.engine.sampling import Choice, Chooser, Sampler
+from tgi_autoround.engine.sampling.on_device import choose_on_device
+from tgi_autoround.engine.sampling.processors import process
 
 VOCABULARY = 3000
-choose = Chooser().choose
+
+
+def choose_as_on_a_gpu(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
+    """What a GPU computes, with torch on the CPU: no machine with a GPU runs these tests."""
+    scores = logits.clone()
+    process(samplers, scores)
+    return choose_on_device(samplers, scores)
+
+
+Choose = Callable[[list[Sampler], torch.Tensor], list[Choice]]
+both_ways = pytest.mark.parametrize("choose", [Chooser().choose, choose_as_on_a_gpu], ids=["cpu", "gpu"])
 
 
 def params(**changes: object) -> SamplingParams:
@@ -43,7 +56,7 @@ def oracle(logits: torch.Tensor, tokens: list[int], given: SamplingParams) -> to
     return warpers(None, scores)[0].log_softmax(-1)
 
 
-def choose_and_accept(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
+def choose_and_accept(choose: Choose, samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
     choices = choose(samplers, logits)
     for sampler, choice in zip(samplers, choices, strict=True):
         sampler.accept(choice.token_id)
@@ -64,12 +77,13 @@ some_params = st.builds(
 )
 
 
+@both_ways
 @given(
     batch=st.lists(some_params, min_size=1, max_size=5), spread=st.sampled_from([0.1, 1.0, 6.0]), seed=st.integers(0)
 )
 @settings(max_examples=60, deadline=None)
 def test_a_row_has_the_distribution_of_transformers_and_its_choice_is_of_it(
-    batch: list[SamplingParams], spread: float, seed: int
+    choose: Choose, batch: list[SamplingParams], spread: float, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed % 2**63)
     samplers, texts = [], []
@@ -79,7 +93,9 @@ def test_a_row_has_the_distribution_of_transformers_and_its_choice_is_of_it(
     for _step in range(3):
         logits = torch.randn(len(batch), VOCABULARY, generator=generator) * spread
         before = logits.clone()
-        for text, choice, row, each in zip(texts, choose_and_accept(samplers, logits), logits, batch, strict=True):
+        for text, choice, row, each in zip(
+            texts, choose_and_accept(choose, samplers, logits), logits, batch, strict=True
+        ):
             expected = dict(enumerate(oracle(row, text, each).tolist()))
             top = dict(choice.top)
             left, wanted = ({token for token, logprob in of.items() if logprob > -80} for of in (top, expected))
@@ -96,24 +112,29 @@ def test_a_row_has_the_distribution_of_transformers_and_its_choice_is_of_it(
         assert torch.equal(logits, before)
 
 
+@both_ways
 @given(batch=st.lists(some_params, min_size=2, max_size=6), seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
-def test_a_row_does_not_depend_on_who_shares_the_batch(batch: list[SamplingParams], seed: int) -> None:
+def test_a_row_does_not_depend_on_who_shares_the_batch(choose: Choose, batch: list[SamplingParams], seed: int) -> None:
     logits = torch.randn(4, len(batch), VOCABULARY, generator=torch.Generator().manual_seed(seed))
     together = [Sampler(each, [1, 2, 3]) for each in batch]
     alone = [Sampler(each, [1, 2, 3]) for each in batch]
     for step in logits:
-        crowd = choose_and_accept(together, step)
-        assert crowd == [choose_and_accept([sampler], step[row : row + 1])[0] for row, sampler in enumerate(alone)]
+        crowd = choose_and_accept(choose, together, step)
+        assert crowd == [
+            choose_and_accept(choose, [sampler], step[row : row + 1])[0] for row, sampler in enumerate(alone)
+        ]
 
 
+@both_ways
 @pytest.mark.parametrize("truncation", [{}, {"top_k": 7}, {"typical_p": 0.99999}])
-def test_tokens_come_as_often_as_they_are_probable(truncation: dict[str, float]) -> None:
+def test_tokens_come_as_often_as_they_are_probable(choose: Choose, truncation: dict[str, float]) -> None:
     logits = torch.randn(1, 8, generator=torch.Generator().manual_seed(0)) * 1.5
     given_params = params(do_sample=True, **truncation)
     sampler = Sampler(given_params, [0])
-    draws = 20_000
-    counts = Counter(choose([sampler], logits)[0].token_id for _ in range(draws))
+    draws, rows = 20_000, 200
+    batches = (choose([sampler] * rows, logits.expand(rows, -1)) for _ in range(draws // rows))
+    counts = Counter(choice.token_id for batch in batches for choice in batch)
     for token, logprob in enumerate(oracle(logits[0], [0], given_params).tolist()):
         probability = math.exp(logprob)
         assert abs(counts[token] - draws * probability) <= 5 * math.sqrt(draws * probability)
@@ -122,8 +143,9 @@ def test_tokens_come_as_often_as_they_are_probable(truncation: dict[str, float])
 @pytest.mark.parametrize(
     "changes", [{"top_p": 1e-9}, {"top_p": 1 - 1e-9}, {"typical_p": 1e-9}, {"top_k": 1}, {"top_k": 9}]
 )
+@both_ways
 @pytest.mark.parametrize("largest", [0.0, 200.0])
-def test_extreme_parameters_leave_a_token(changes: dict[str, float], largest: float) -> None:
+def test_extreme_parameters_leave_a_token(choose: Choose, changes: dict[str, float], largest: float) -> None:
     """On rows where all tokens are alike, and where one has all the probability."""
     logits = torch.zeros(3, 32_000)
     logits[:, 77] = largest
@@ -133,7 +155,8 @@ def test_extreme_parameters_leave_a_token(changes: dict[str, float], largest: fl
         assert largest == 0 or choice.top == ((77, 0.0),)
 
 
-def test_the_likeliest_tokens_are_given_with_their_ties_and_without_what_is_ruled_out() -> None:
+@both_ways
+def test_the_likeliest_tokens_are_given_with_their_ties_and_without_what_is_ruled_out(choose: Choose) -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0, 2.0, 1.0, 1.0, -9.0]])
     expected = logits[0].log_softmax(-1)
     (choice,) = choose([Sampler(params(top_n_tokens=3), [0])], logits)
@@ -143,8 +166,9 @@ def test_the_likeliest_tokens_are_given_with_their_ties_and_without_what_is_rule
     assert [token for token, _ in few.top] == [1, 3]
 
 
+@both_ways
 @pytest.mark.parametrize("changes", [{}, {"do_sample": True}, {"top_k": 3}, {"top_p": 0.5}, {"top_n_tokens": 2}])
-def test_a_row_without_numbers_spoils_only_itself(changes: dict[str, float]) -> None:
+def test_a_row_without_numbers_spoils_only_itself(choose: Choose, changes: dict[str, float]) -> None:
     logits = torch.randn(2, 50, generator=torch.Generator().manual_seed(1))
     broken = logits.clone()
     broken[0, 7] = math.nan
@@ -160,14 +184,15 @@ def favoured(token: int, gamma: float) -> set[int]:
     return set(torch.randperm(VOCABULARY, generator=generator)[: int(VOCABULARY * gamma)].tolist())
 
 
-def test_a_watermark_shows_in_its_text_and_in_no_other() -> None:
+@both_ways
+def test_a_watermark_shows_in_its_text_and_in_no_other(choose: Choose) -> None:
     generator = torch.Generator().manual_seed(5)
 
     def share_of_favoured_tokens(watermark: Watermark | None) -> float:
         sampler = Sampler(params(do_sample=True, seed=1, watermark=watermark), [9])
         hits, previous = 0, 9
         for _ in range(150):
-            (choice,) = choose_and_accept([sampler], torch.randn(1, VOCABULARY, generator=generator))
+            (choice,) = choose_and_accept(choose, [sampler], torch.randn(1, VOCABULARY, generator=generator))
             hits += choice.token_id in favoured(previous, 0.25)
             previous = choice.token_id
         return hits / 150
@@ -175,3 +200,14 @@ def test_a_watermark_shows_in_its_text_and_in_no_other() -> None:
     expected = 0.25 * math.e**2 / (0.25 * math.e**2 + 0.75)
     assert share_of_favoured_tokens(Watermark(gamma=0.25, delta=2.0)) == pytest.approx(expected, abs=0.13)
     assert share_of_favoured_tokens(None) == pytest.approx(0.25, abs=0.13)
+
+
+@given(batch=st.lists(some_params, min_size=1, max_size=4), seed=st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_a_gpu_chooses_what_a_cpu_chooses(batch: list[SamplingParams], seed: int) -> None:
+    logits = torch.randn(len(batch), VOCABULARY, generator=torch.Generator().manual_seed(seed))
+    ways = (Chooser().choose, choose_as_on_a_gpu)
+    on_cpu, on_gpu = (way([Sampler(each, [1, 2, 3]) for each in batch], logits) for way in ways)
+    for one, other in zip(on_cpu, on_gpu, strict=True):
+        if len(one.top) == len(other.top):
+            assert (one.token_id, one.logprob) == (other.token_id, pytest.approx(other.logprob, abs=1e-4))

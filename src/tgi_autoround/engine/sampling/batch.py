@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tgi_autoround.engine.sampling.choice import Choice, chosen
+from tgi_autoround.engine.sampling.on_device import choose_on_device
 from tgi_autoround.engine.sampling.processors import process
 from tgi_autoround.engine.sampling.sampler import Sampler
 from tgi_autoround.engine.sampling.warpers import candidates
@@ -25,8 +26,8 @@ class Chooser:
     def choose(self, samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice]:
         """Return each sequence's next token. logits: float [len(samplers), vocabulary], on any device.
 
-        Greedy choices are taken where the logits lie; what needs more is computed on the CPU in float32. A row whose
-        logits are not numbers, or whose grammar allows no token, has a log-probability that is not finite.
+        All is computed where the logits lie, in float32 where it is more than greedy. A row whose logits are not
+        numbers, or whose grammar allows no token, has a log-probability that is not finite.
         """
         shaped = [row for row, sampler in enumerate(samplers) if not sampler.is_plain_greedy]
         if not shaped:
@@ -42,6 +43,8 @@ class Chooser:
     def _shaped(self, samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice]:
         scores = self._memory(logits).copy_(logits)
         process(samplers, scores)
+        if scores.device.type != "cpu":
+            return choose_on_device(samplers, scores)
         greedy = [row for row, sampler in enumerate(samplers) if not sampler.samples]
         picks = dict(zip(greedy, _rows(scores, greedy).max(-1).indices.tolist(), strict=True))
         probabilities = torch.softmax(scores, -1, out=scores)
@@ -56,7 +59,7 @@ class Chooser:
     def _memory(self, logits: torch.Tensor) -> torch.Tensor:
         rows, vocabulary = logits.shape
         if rows > self._scores.shape[0] or vocabulary != self._scores.shape[1]:
-            self._scores, self._cumulated = torch.empty(2, rows, vocabulary)
+            self._scores, self._cumulated = torch.empty(2, rows, vocabulary, device=logits.device)
         return self._scores[:rows]
 
     def _draw(self, samplers: Sequence[Sampler], probabilities: torch.Tensor) -> list[int]:

@@ -20,4 +20,5 @@ def favoured_tokens(watermark: Watermark, previous_token: int, vocabulary: int) 
 
 def apply_watermark(watermark: Watermark, previous_token: int, scores: torch.Tensor) -> None:
     """Raise the favoured tokens' scores, float32 [vocabulary], in place."""
-    scores[favoured_tokens(watermark, previous_token, scores.shape[-1])] += watermark.delta
+    favoured = favoured_tokens(watermark, previous_token, scores.shape[-1])
+    scores[favoured.to(scores.device)] += watermark.delta
