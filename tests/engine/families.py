@@ -102,7 +102,7 @@ FAMILIES = {
         "language_model.model.layers",
     ),
     "opt": Family("opt", {**OPT_LIKE, "ffn_dim": 96, "word_embed_proj_dim": 64}, "model.decoder.layers"),
-    "gpt2": Family("gpt2", GPT2_LIKE, "transformer.h", transposed=True),
+    "gpt2": Family("gpt2", {**GPT2_LIKE, "scale_attn_by_inverse_layer_idx": True}, "transformer.h", transposed=True),
     "gpt_neox": Family("gpt_neox", OPT_LIKE, "gpt_neox.layers"),
     "gptj": Family("gptj", {**GPT2_LIKE, "rotary_dim": 8}, "transformer.h"),
     "codegen": Family("codegen", {**GPT2_LIKE, "n_ctx": 256, "rotary_dim": 8}, "transformer.h"),
@@ -111,7 +111,9 @@ FAMILIES = {
     ),
     "bloom": Family("bloom", {**TOKENS, "hidden_size": 96, "n_layer": 2, "n_head": 6}, "transformer.h"),
     "mpt": Family(
-        "mpt", {**TOKENS, "d_model": 96, "n_layers": 2, "n_heads": 6, "max_seq_len": 256}, "transformer.blocks"
+        "mpt",
+        {**TOKENS, "d_model": 96, "n_layers": 2, "n_heads": 6, "max_seq_len": 256, "attn_config": {"clip_qkv": 0.8}},
+        "transformer.blocks",
     ),
     "falcon, rotary, multi-query": Family("falcon", FALCON_LIKE, "transformer.h"),
     "falcon, ALiBi, all heads": Family(
@@ -120,7 +122,7 @@ FAMILIES = {
     "falcon, grouped heads": Family(
         "falcon", {**FALCON_LIKE, "new_decoder_architecture": True, "num_kv_heads": 2}, "transformer.h"
     ),
-    "stablelm": Family("stablelm", LLAMA_LIKE),
+    "stablelm": Family("stablelm", {**LLAMA_LIKE, "qk_layernorm": True}),
     "mixtral": Family("mixtral", {**LLAMA_LIKE, "num_local_experts": 4, "num_experts_per_tok": 2}, kept=("gate",)),
     "qwen2_moe": Family(
         "qwen2_moe",
