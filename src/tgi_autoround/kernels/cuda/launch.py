@@ -35,6 +35,18 @@ class Workspace(NamedTuple):
     arrivals: torch.Tensor
 
 
+class _Plan(NamedTuple):
+    """What launches of one shape have in common; `function` is None where triton compiles it."""
+
+    grid: tuple[int, int, int]
+    numbers: tuple[int, ...]
+    function: launcher.Function | None
+
+
+_Activations = tuple[int, int, int, torch.dtype, torch.device]
+"""rows, features, stride of rows, type and device"""
+
+
 @functools.cache
 def device_of(device: torch.device) -> Device:
     """Return the device's size; the interpreter runs one block at a time."""
@@ -65,8 +77,8 @@ def is_shipped(spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> boo
 
 def multiply(x: torch.Tensor, buffers: Buffers, spec: LayerSpec, configuration: Configuration) -> torch.Tensor:
     """Return `x @ weight + bias`: [rows, in_features] -> [rows, out_features], float16 or bfloat16 as x is."""
-    rows, tiles, space = x.shape[0], tiles_in(spec), workspace(x.device)
-    result = torch.empty(rows, spec.out_features, dtype=x.dtype, device=x.device)
+    space = workspace(x.device)
+    result = torch.empty(x.shape[0], spec.out_features, dtype=x.dtype, device=x.device)
     bias, zero_points = buffers.get("bias"), buffers.get("zero_points")
     tensors = (
         x,
@@ -78,30 +90,16 @@ def multiply(x: torch.Tensor, buffers: Buffers, spec: LayerSpec, configuration: 
         space.partial_sums,
         space.arrivals,
     )
-    numbers = (
-        rows,
-        x.stride(0),
-        spec.in_features,
-        spec.out_features,
-        spec.group_size,
-        spec.num_groups,
-        tiles,
-        -(-tiles // configuration.splits),
-        int(zero_points is None),
-        int(bias is not None),
-    )
-    blocks = -(-rows // configuration.rows) * -(-spec.out_features // configuration.columns)
-    grid = (blocks, configuration.splits, 1)
+    of_launch = (*x.shape, x.stride(0), x.dtype, x.device)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        function = _shipped_multiply(x, spec, configuration)
-        if function is not None:
-            function.launch(
-                grid, (*map(torch.Tensor.data_ptr, tensors), *numbers), launcher.current_stream(x.device.index)
-            )
+        plan = _plan(of_launch, spec, configuration, zero_points is None, bias is not None)
+        if plan.function is not None and x.data_ptr() % shipped.MULTIPLE == 0:
+            values = (*map(torch.Tensor.data_ptr, tensors), *plan.numbers)
+            plan.function.launch(plan.grid, values, launcher.current_stream(x.device.index))
         else:
             from tgi_autoround.kernels.cuda import jit
 
-            jit.multiply(grid, tensors, numbers, spec, configuration)
+            jit.multiply(plan.grid, tensors, plan.numbers, spec, configuration)
     return result
 
 
@@ -127,7 +125,7 @@ def pack_lanes(codes: torch.Tensor, bits: int) -> torch.Tensor:
     lanes = torch.empty(tiles, out_features, LANES_IN_TILE, dtype=torch.int16, device=codes.device)
     grid = (tiles, -(-out_features // shipped.PACKED_COLUMNS), 1)
     with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
-        is_shipped = codes.is_cuda and are_multiples(out_features, codes.data_ptr())
+        is_shipped = codes.is_cuda and (out_features | codes.data_ptr()) % shipped.MULTIPLE == 0
         function = launcher.find(shipped.pack_name(bits), codes.device.index) if is_shipped else None
         if function is not None:
             values = (codes.data_ptr(), lanes.data_ptr(), in_features, out_features)
@@ -137,11 +135,6 @@ def pack_lanes(codes: torch.Tensor, bits: int) -> torch.Tensor:
 
             jit.pack(grid, codes, lanes, bits)
     return lanes
-
-
-def are_multiples(*values: int) -> bool:
-    """Say whether machine code that is shipped takes these addresses, strides or numbers of features."""
-    return all(value % shipped.MULTIPLE == 0 for value in values)
 
 
 def _dequantize(buffers: Buffers, spec: LayerSpec, part: slice, x: torch.Tensor) -> torch.Tensor:
@@ -179,9 +172,25 @@ def _dequantize(buffers: Buffers, spec: LayerSpec, part: slice, x: torch.Tensor)
     return weight
 
 
-def _shipped_multiply(x: torch.Tensor, spec: LayerSpec, configuration: Configuration) -> launcher.Function | None:
-    run = shipped.shipped_run(spec)
-    if run is None or not x.is_cuda or not are_multiples(x.stride(0), x.data_ptr()):
-        return None
-    name = shipped.multiply_name(spec.scheme.bits, x.dtype, run, configuration.rows, configuration.columns)
-    return launcher.find(name, x.device.index)
+@functools.lru_cache(maxsize=2**14)
+def _plan(x: _Activations, spec: LayerSpec, configuration: Configuration, symmetric: bool, biased: bool) -> _Plan:
+    rows, _, x_stride, dtype, device = x
+    tiles = tiles_in(spec)
+    numbers = (
+        rows,
+        x_stride,
+        spec.in_features,
+        spec.out_features,
+        spec.group_size,
+        spec.num_groups,
+        tiles,
+        -(-tiles // configuration.splits),
+        int(symmetric),
+        int(biased),
+    )
+    blocks = -(-rows // configuration.rows) * -(-spec.out_features // configuration.columns)
+    run, function = shipped.shipped_run(spec), None
+    if run is not None and device.type == "cuda" and x_stride % shipped.MULTIPLE == 0:
+        name = shipped.multiply_name(spec.scheme.bits, dtype, run, configuration.rows, configuration.columns)
+        function = launcher.find(name, device.index)
+    return _Plan((blocks, configuration.splits, 1), numbers, function)

@@ -10,18 +10,25 @@ import torch
 
 from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
 from tgi_autoround.kernels.cuda import configuration, launch, shipped
+from tgi_autoround.kernels.cuda.hopper import configuration as hopper_configuration
+from tgi_autoround.kernels.cuda.hopper import launches
 
 _LIBRARY = torch.library.Library("tgi_autoround", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(  # type: ignore[no-untyped-call]
     "packed_linear(Tensor x, Tensor lanes, Tensor scales, Tensor? zero_points, Tensor? bias, "
-    "int in_features, int bits, int group_size) -> Tensor"
+    "int in_features, int bits, int group_size, bool on_hopper=False) -> Tensor"
 )
 
 
-def linear(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
-    """Return `x @ weight + bias`: [..., in_features] -> [..., out_features], in x's dtype."""
+def linear(
+    x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec, *, on_hopper: bool = False
+) -> torch.Tensor:
+    """Return `x @ weight + bias`: [..., in_features] -> [..., out_features], in x's dtype.
+
+    on_hopper: by the Hopper kernels, which take this layer
+    """
     if not torch.compiler.is_compiling():
-        return _multiply(x, buffers, spec)
+        return _multiply(x, buffers, spec, on_hopper)
     result: torch.Tensor = torch.ops.tgi_autoround.packed_linear(
         x,
         buffers["lanes"],
@@ -31,27 +38,29 @@ def linear(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec
         spec.in_features,
         spec.scheme.bits,
         spec.group_size,
+        on_hopper,
     )
     return result
 
 
-def _multiply(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
-    rows = _readable(x.reshape(-1, spec.in_features))
-    if rows.shape[0] == 0 or rows.shape[0] > configuration.MAX_ROWS:
+def _multiply(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec, on_hopper: bool) -> torch.Tensor:
+    rows = _readable(x if x.dim() == 2 else x.reshape(-1, spec.in_features))
+    choice = hopper_configuration.choose(rows.shape[0], spec) if on_hopper and rows.shape[0] else None
+    if choice is not None:
+        result = launches.multiply(rows, buffers, spec, choice)
+    elif rows.shape[0] == 0 or rows.shape[0] > configuration.MAX_ROWS:
         result = launch.multiply_dequantized(rows, buffers, spec)
     else:
         chosen = configuration.choose(rows.shape[0], spec, launch.device_of(x.device))
         result = launch.multiply(rows, buffers, spec, chosen)
-    return result.view(*x.shape[:-1], spec.out_features)
+    return result if x.dim() == 2 else result.view(*x.shape[:-1], spec.out_features)
 
 
 def _readable(rows: torch.Tensor) -> torch.Tensor:
     """Return rows of adjacent features, copied where machine code that is shipped could not read them."""
-    in_features = rows.shape[1]
-    starts = (rows.stride(0), rows.data_ptr()) if in_features % shipped.MULTIPLE == 0 else ()
-    if rows.stride(1) == 1 and launch.are_multiples(*starts):
-        return rows
-    return rows.clone(memory_format=torch.contiguous_format)
+    features, stride = rows.shape[1], rows.stride()
+    is_aligned = (stride[0] | rows.data_ptr()) % shipped.MULTIPLE == 0 or features % shipped.MULTIPLE != 0
+    return rows if stride[1] == 1 and is_aligned else rows.clone(memory_format=torch.contiguous_format)
 
 
 def _packed_linear(
@@ -63,11 +72,12 @@ def _packed_linear(
     in_features: int,
     bits: int,
     group_size: int,
+    on_hopper: bool = False,
 ) -> torch.Tensor:
     optional = {"zero_points": zero_points, "bias": bias}
     buffers = {"lanes": lanes, "scales": scales, **{name: each for name, each in optional.items() if each is not None}}
     spec = _spec(in_features, lanes.shape[1], bits, group_size, zero_points is None, bias is not None)
-    return _multiply(x, buffers, spec)
+    return _multiply(x, buffers, spec, on_hopper)
 
 
 def _shape_of_packed_linear(x: torch.Tensor, lanes: torch.Tensor, *_: object) -> torch.Tensor:
