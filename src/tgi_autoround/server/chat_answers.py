@@ -14,9 +14,7 @@ from tgi_autoround.server.schemas.base import Usage
 from tgi_autoround.server.schemas.chat import (
     ChatCompletion,
     ChatCompletionComplete,
-    ChatCompletionLogprob,
     ChatCompletionLogprobs,
-    ChatCompletionTopLogprob,
     ChatRequest,
 )
 from tgi_autoround.server.schemas.messages import Message, TextMessage, ToolCallsBody
@@ -60,7 +58,7 @@ class ChatAnswers:
         finish = answer.end.finish
         choice = ChatCompletionComplete(
             message=ToolCallMessage(tool_calls=[call]) if call else TextMessage(content=answer.end.text),
-            logprobs=_logprobs_of(answer.tokens) if self.logprobs else None,
+            logprobs=ChatCompletionLogprobs.model_validate(_logprobs_of(answer.tokens)) if self.logprobs else None,
             finish_reason=finish_reason_of(finish.reason),
         )
         return ChatCompletion(
@@ -93,7 +91,7 @@ class ChatAnswers:
         choice = {
             "index": 0,
             "delta": delta,
-            "logprobs": _logprobs_of([step.token]).model_dump() if self.logprobs else None,
+            "logprobs": _logprobs_of([step.token]) if self.logprobs else None,
             "finish_reason": finish_reason_of(step.end.finish.reason) if step.end else None,
         }
         return self._chunk([choice], None)
@@ -110,19 +108,18 @@ class ChatAnswers:
         }
 
 
-def _logprobs_of(tokens: Sequence[Token]) -> ChatCompletionLogprobs:
-    return ChatCompletionLogprobs(
-        content=[
-            ChatCompletionLogprob(
-                token=token.text,
-                logprob=token.logprob,
-                top_logprobs=[
-                    ChatCompletionTopLogprob(token=other.text, logprob=other.logprob) for other in token.top_tokens
-                ],
-            )
+def _logprobs_of(tokens: Sequence[Token]) -> dict[str, Any]:
+    """The JSON of ChatCompletionLogprobs."""
+    return {
+        "content": [
+            {
+                "token": token.text,
+                "logprob": token.logprob,
+                "top_logprobs": [{"token": other.text, "logprob": other.logprob} for other in token.top_tokens],
+            }
             for token in tokens
         ]
-    )
+    }
 
 
 def _next_call_id(messages: Sequence[Message]) -> str:
