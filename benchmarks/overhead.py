@@ -28,7 +28,7 @@ from random_checkpoint import NULL_SHAPES, write_checkpoint
 from sse_client import stream_completion
 
 PORT = 8191
-STREAMS = (1, 8, 32, 64)
+STREAMS = (1, 32)
 NEW_TOKENS = 128
 PROMPT = "The quick brown fox jumps over the lazy dog. " * 8
 TEXT_TOKEN = 700
