@@ -22,22 +22,26 @@ class Candidates:
     ids: NDArray[np.int64]
     probabilities: Row
 
+    def at_least(self, floor: float) -> "Candidates":
+        """Return those of no less than this probability."""
+        kept = self.probabilities >= floor
+        return Candidates(self.ids[kept], self.probabilities[kept])
+
 
 def candidates(row: Row, params: SamplingParams) -> Candidates:
     """Return what top_k, top_p and typical_p leave, in TGI's order, of probabilities [vocabulary] that sum to 1.
 
     Tokens as likely as the last one kept are kept too.
     """
-    floor, head, mass = 0.0, row, 1.0
-    if 0 < params.top_k < row.size:
-        head = row[row >= _bound_of_rank(row, params.top_k)]
-        floor = float(np.partition(head, -params.top_k)[-params.top_k])
-        head = head[head >= floor]
-        mass = float(head.sum())
-    if params.top_p < 1.0:
-        floor = _nucleus_floor(head, mass, params.top_p)
-    ids = np.flatnonzero(row >= floor)
+    is_ranked = 0 < params.top_k < row.size
+    bound = _bound_of_rank(row, params.top_k) if is_ranked else _bound_of_nucleus(row, params.top_p)
+    ids = np.flatnonzero(row >= bound)
     kept = Candidates(ids, row[ids])
+    if is_ranked:
+        kept = kept.at_least(float(np.partition(kept.probabilities, -params.top_k)[-params.top_k]))
+    if params.top_p < 1.0:
+        mass = float(kept.probabilities.sum()) if is_ranked else 1.0
+        kept = kept.at_least(_nucleus_floor(kept.probabilities, mass, params.top_p))
     return _typical(kept, params.typical_p) if params.typical_p < 1.0 else kept
 
 
@@ -49,16 +53,19 @@ def _bound_of_rank(row: Row, rank: int) -> float:
     return float(np.partition(maxima, -rank)[-rank])
 
 
-def _nucleus_floor(head: Row, mass: float, top_p: float) -> float:
-    """Return the smallest probability among the likeliest tokens that together hold `top_p` of the head's mass.
+def _bound_of_nucleus(row: Row, top_p: float) -> float:
+    """Return the average of the mass to leave out, which the tokens that hold `top_p` reach.
 
-    Tokens below the average of what is left out cannot be among them, so only the others are sorted; the margin keeps
-    rounding from making that all of them, where all are alike.
+    The margin keeps rounding from leaving none of a row whose tokens are all alike.
     """
-    left_out = (1.0 - top_p) * mass
-    ascending = np.sort(head[head >= 0.999 * left_out / head.size])
+    return 0.999 * (1.0 - top_p) / row.size
+
+
+def _nucleus_floor(probabilities: Row, mass: float, top_p: float) -> float:
+    """Return the smallest of the largest probabilities that hold `top_p` of a mass, some of which they lack."""
+    ascending = np.sort(probabilities)
     below = ascending.cumsum(dtype=np.float64)
-    first_kept = int(np.searchsorted(below, left_out - (mass - below[-1]), side="right"))
+    first_kept = int(np.searchsorted(below, (1.0 - top_p) * mass - (mass - below[-1]), side="right"))
     return float(ascending[min(first_kept, ascending.size - 1)])
 
 
@@ -68,8 +75,7 @@ def _typical(kept: Candidates, mass: float) -> Candidates:
     with np.errstate(divide="ignore", invalid="ignore"):
         information = -np.log(shares)
         distance = np.abs(information - np.nansum(shares * information))
-    limit = _distance_that_holds(distance, shares, mass)
-    typical = distance <= limit
+    typical = distance <= _distance_that_holds(distance, shares, mass)
     return Candidates(kept.ids[typical], kept.probabilities[typical])
 
 
