@@ -5,7 +5,7 @@ import torch
 from tgi_autoround.checkpoint import LayerSpec
 from tgi_autoround.errors import UnsupportedError
 from tgi_autoround.kernels.cpu import ArkKernel
-from tgi_autoround.kernels.cuda import PortableKernel
+from tgi_autoround.kernels.cuda import HopperKernel, PortableKernel
 from tgi_autoround.kernels.dequantized import DequantizedKernel
 from tgi_autoround.kernels.hpu import HpuInt8Kernel, HpuUint4Kernel
 from tgi_autoround.kernels.protocol import Kernel
@@ -18,6 +18,7 @@ KERNELS: tuple[Kernel, ...] = (
     ArkKernel("fp32"),
     HpuUint4Kernel(),
     HpuInt8Kernel(),
+    HopperKernel(),
     PortableKernel(),
     DequantizedKernel(),
 )

@@ -1,0 +1,1 @@
+"""Kernels for Hopper GPUs (sm_90a), written in Gluon and compiled ahead of time."""
