@@ -70,7 +70,7 @@ class Time:
 
 
 def compare(marlin: Path | None, *, quick: bool) -> list[str]:
-    """Print the tables, write the results, and return which errors of this project's kernels are beyond their bounds."""
+    """Print the tables, write the results, and return the errors of this project's kernels beyond their bounds."""
     torch.manual_seed(0)
     ceilings = measure_ceilings()
     print(f"copy {ceilings['copy_tb_s']:.2f} TB/s, bf16 {ceilings['bf16_tflops']:.0f} TFLOP/s", flush=True)
