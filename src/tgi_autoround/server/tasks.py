@@ -8,12 +8,19 @@ Result = TypeVar("Result")
 
 
 async def all_of(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """Return the results of `works`, in order; when one fails, the others have ended before its error is raised."""
+    """Return the results of `works`, in order; when one fails, the others have ended before its error is raised.
+
+    asyncio.gather would hand a cancellation on by itself, and the one here, a second, would cut short what the work
+    does to clean up.
+    """
     tasks = [asyncio.create_task(work) for work in works]
     try:
-        return await asyncio.gather(*tasks)
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ended:
+            task.result()
     finally:
         await end_tasks(*tasks)
+    return [task.result() for task in tasks]
 
 
 async def end_tasks(*tasks: "asyncio.Task[Any]") -> None:
