@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import Quantized
-from tests.engine.harness import Answer, ask_all, greedy, start_engine
+from tests.engine.harness import Answer, ask_all, greedy, start_engine, submit_all
 from tests.oracle import dequantized_model
 from tgi_autoround.engine import Request, SamplingParams
 from tgi_autoround.engine.memory_pages import Pages
@@ -91,6 +91,26 @@ def test_the_second_time_a_prompt_is_asked_all_its_whole_blocks_are_reused(model
     engine.stop()
     assert reused == 2 * 96
     assert first.token_ids == second.token_ids
+
+
+def test_scores_of_a_prompt_are_all_there_whatever_is_stored_or_put_back(model_dir: Path) -> None:
+    engine = start_engine(model_dir, cpu_compute="fp32", max_total_tokens=120, max_batch_total_tokens=150)
+    prompt, params = list(range(3, 63)), SamplingParams(max_new_tokens=50)
+    (first,) = submit_all(engine, [Request(prompt, params, prefill_logprobs=True)])
+    reused = engine._scheduler.counts.reused_tokens
+    (again,) = submit_all(engine, [Request(prompt, params, prefill_logprobs=True)])
+    assert engine._scheduler.counts.reused_tokens == reused
+    others = [Request([7, *prompt], params), Request(prompt, params, prefill_logprobs=True)]
+    (_other, put_back) = submit_all(engine, others)
+    preemptions = engine._scheduler.counts.preemptions
+    engine.stop()
+    assert preemptions > 0
+    for answer in (again, put_back):
+        assert answer.token_ids == first.token_ids
+        assert [token.id for token in answer.finish.prefill] == prompt
+        assert [token.logprob for token in answer.finish.prefill[1:]] == pytest.approx(
+            [token.logprob for token in first.finish.prefill[1:]], abs=1e-4
+        )
 
 
 def test_a_request_that_was_put_back_can_be_cancelled_while_it_waits(model_dir: Path) -> None:
