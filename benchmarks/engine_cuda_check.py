@@ -1,4 +1,4 @@
-"""Greedy output of a small model on a GPU: with graphs, without them, and by transformers' modules."""
+"""Output of a small model on a GPU: with graphs, without them, and by transformers' modules."""
 
 import random
 import threading
@@ -18,16 +18,20 @@ NEW_TOKENS = 48
 TEXT = Path(__file__).resolve().parent.parent / "LICENSE"
 
 
-def check_greedy(model_dir: Path) -> dict[str, Any]:
+def check_output(model_dir: Path) -> dict[str, Any]:
     """Return how outputs compare, and under "wrong" what is not as it should be.
 
     One at a time, captured and uncaptured steps run the same kernels, so their tokens are equal. In a batch, each token
-    must be the best of the same model in float32, or as good within what bfloat16 changes its logits.
+    must be the best of the same model in float32, or as good within what bfloat16 changes its logits. Seeds repeat what
+    is sampled.
     """
     requests = _requests(model_dir, 16)
     graphs, eager = (_answers(model_dir, requests, cuda_graphs=chosen, max_batch_size=16) for chosen in (None, ()))
     alone = [_answers(model_dir, requests[:4], cuda_graphs=chosen, max_batch_size=1) for chosen in (None, ())]
+    sampled = [_answers(model_dir, requests[:4], sampled=True, max_batch_size=1) for _ in range(2)]
     wrong = [] if alone[0] == alone[1] else ["tokens with and without CUDA graphs differ at batch size 1"]
+    if sampled[0] != sampled[1]:
+        wrong.append("the same seeds give different tokens")
     worst, bound, best = _worst_gap(model_dir, requests, [graphs, eager])
     if worst > bound:
         wrong.append(f"a token was taken that is {worst:.4f} below the best; bfloat16 explains {bound:.4f}")
@@ -50,7 +54,7 @@ def _requests(model_dir: Path, count: int) -> list[list[int]]:
     return [ids[start : start + generator.randint(1, 150)] for start in starts]
 
 
-def _answers(model_dir: Path, prompts: list[list[int]], **options: Any) -> list[list[int]]:
+def _answers(model_dir: Path, prompts: list[list[int]], *, sampled: bool = False, **options: Any) -> list[list[int]]:
     engine, _tokenizer, _config = build_engine(
         EngineConfig(model_dir, max_total_tokens=256, max_batch_prefill_tokens=100, **options)
     )
@@ -66,7 +70,10 @@ def _answers(model_dir: Path, prompts: list[list[int]], **options: Any) -> list[
             if event.finish is not None:
                 ended.release()
 
-        engine.submit(Request(prompt, SamplingParams(NEW_TOKENS - 5 * (index % 6))), receive)
+        params = SamplingParams(
+            NEW_TOKENS - 5 * (index % 6), seed=index, do_sample=sampled, top_p=0.9 if sampled else 1
+        )
+        engine.submit(Request(prompt, params), receive)
     for _ in prompts:
         if not ended.acquire(timeout=60):
             raise TimeoutError("a request did not end")

@@ -7,7 +7,7 @@ triton reads the variable where kernels are defined, and tests of the compiler n
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.nn import functional
@@ -102,19 +102,21 @@ def error_of_chunk() -> float:
     return relative_error(attend_chunk(query, keys, values, AttentionOptions(0.25)), expected.transpose(0, 1))
 
 
-def greedy_choices() -> dict[str, list[float]]:
-    """Ties go to the first token, across the parts that a row is cut into; NaN is seen."""
+def greedy_choices() -> dict[str, Sequence[float]]:
+    """Ties go to the first token, across the parts that a row is cut into; NaN is seen, and its token exists."""
     logits = torch.randn(4, 9000)
     logits[0, [77, 4500, 8999]] = 9.0
     logits[3, 5000] = torch.nan
     expected = logits.log_softmax(-1).max(-1)
     tokens, logprobs = choose_greedy(logits)
+    tokens_of_nan, logprobs_of_nan = choose_greedy(torch.full((1, 100), torch.nan))
     return {
         "tokens": tokens[:3],
         "expected tokens": [77, *expected.indices[1:3].tolist()],
         "logprobs": logprobs[:3],
         "expected logprobs": expected.values[:3].tolist(),
-        "of NaN": [logprobs[3]],
+        "tokens of NaN": tokens_of_nan,
+        "logprobs of NaN": [logprobs[3], *logprobs_of_nan],
     }
 
 

@@ -89,7 +89,8 @@ def _choose_greedy(
         largest = tl.max(of_parts)
         candidates = tl.load(best_tokens + at, mask=inside, other=0, cache_modifier=".cg")
         total = tl.sum(tl.exp(of_parts - largest) * tl.load(sums + at, mask=inside, other=0.0, cache_modifier=".cg"))
-        tl.store(tokens + row, tl.min(tl.where(of_parts == largest, candidates, vocabulary - 1)))
+        chosen = tl.min(tl.where(of_parts == largest, candidates, vocabulary))
+        tl.store(tokens + row, tl.minimum(chosen, vocabulary - 1))
         tl.store(logprobs + row, -tl.log(total))
         if positions is not None:
             position = tl.load(positions + row)
