@@ -30,7 +30,8 @@ MAY_IMPORT = BELOW | {
     "tgi": BELOW["engine"] | {"quantize"},
     "quantize": {"errors", "checkpoint"},
     "inspection": {"errors", "checkpoint", "kernels"},
-    "cli": {*LAYERS, "quantize", "inspection"},
+    "bench": {"errors", "checkpoint", "kernels"},
+    "cli": {*LAYERS, "quantize", "inspection", "bench"},
     "__init__": set(),
 }
 

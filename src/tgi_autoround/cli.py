@@ -1,9 +1,10 @@
-"""`tgi-autoround serve | quantize | inspect`: each command is defined beside the work it starts."""
+"""`tgi-autoround serve | quantize | inspect | bench`: each command is defined beside the work it starts."""
 
 import sys
 
 import typer
 
+from tgi_autoround.bench.command import bench
 from tgi_autoround.errors import TgiAutoRoundError
 from tgi_autoround.inspection.command import inspect
 from tgi_autoround.quantize.command import quantize
@@ -13,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.command()(serve)
 app.command()(quantize)
 app.command()(inspect)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

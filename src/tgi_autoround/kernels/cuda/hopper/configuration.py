@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tgi_autoround.checkpoint import LayerSpec
 from tgi_autoround.kernels.cuda.configuration import MAX_BLOCKS_TO_SPLIT, WORKSPACE_BYTES
-from tgi_autoround.kernels.cuda.hopper.shipped import SHAPES, SHIPPED, FewRows, ManyRows, Shape
+from tgi_autoround.kernels.cuda.hopper.shipped import SHAPES, SHIPPED, ManyRows, Shape
 from tgi_autoround.kernels.cuda.layout import run_of, tiles_in
 
 TABLE = Path(__file__).parent / "configurations.json"
@@ -21,7 +21,6 @@ PORTABLE = "portable"
 MULTIPROCESSORS = 132
 MAX_SPLITS = 4
 MIN_TILES_IN_SPLIT = 16
-_MEASURED_BITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +74,29 @@ def choose(rows: int, spec: LayerSpec) -> Choice | None:
         return None
     shipped = SHIPPED[spec.scheme.bits, run]
     name = _name(rows, nearest(spec))
-    if name == PORTABLE and spec.scheme.bits == _MEASURED_BITS:
+    if name == PORTABLE:
         return None
-    shape = SHAPES[name] if name in shipped else _smallest(shipped, rows)
-    if isinstance(shape, FewRows) and tiles_in(spec) > shape.turns * shape.warps:
-        shape = _smallest(tuple(each for each in shipped if isinstance(SHAPES[each], ManyRows)), rows)
-    share = _share(shape, rows, spec) if isinstance(shape, ManyRows) else tiles_in(spec)
-    return Choice(shape, run, share)
+    fitting = tuple(each for each in shipped if _fits(SHAPES[each], spec))
+    return _choice(SHAPES[name] if name in fitting else _smallest(fitting, rows), run, rows, spec)
+
+
+def choices(rows: int, spec: LayerSpec) -> dict[str, Choice]:
+    """Return all that can multiply this many rows at once, or any rows in several blocks, by their names."""
+    run = _run(spec)
+    if run is None:
+        return {}
+    shapes = {name: SHAPES[name] for name in SHIPPED[spec.scheme.bits, run] if _fits(SHAPES[name], spec)}
+    return {
+        name: _choice(shape, run, rows, spec)
+        for name, shape in shapes.items()
+        if isinstance(shape, ManyRows) or rows <= shape.rows
+    }
 
 
 def nearest(spec: LayerSpec) -> Measured:
-    """Return the measured layer of a layer's bits, or else of 4, whose sides are nearest by their ratios."""
-    of_bits = [each for each in measured() if each.bits == spec.scheme.bits]
+    """Return the measured layer of a layer's bits whose sides are nearest by their ratios."""
     return min(
-        of_bits or measured(),
+        (each for each in measured() if each.bits == spec.scheme.bits),
         key=lambda each: (
             abs(math.log(each.out_features / spec.out_features)) + abs(math.log(each.in_features / spec.in_features))
         ),
@@ -107,6 +115,14 @@ def measured() -> tuple[Measured, ...]:
 
 def _name(rows: int, layer: Measured) -> str:
     return next((name for up_to, name in layer.up_to_rows if rows <= up_to), layer.up_to_rows[-1][1])
+
+
+def _fits(shape: Shape, spec: LayerSpec) -> bool:
+    return isinstance(shape, ManyRows) or tiles_in(spec) <= shape.turns * shape.warps
+
+
+def _choice(shape: Shape, run: int, rows: int, spec: LayerSpec) -> Choice:
+    return Choice(shape, run, _share(shape, rows, spec) if isinstance(shape, ManyRows) else tiles_in(spec))
 
 
 def _smallest(names: tuple[str, ...], rows: int) -> Shape:

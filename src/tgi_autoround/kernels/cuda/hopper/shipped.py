@@ -73,13 +73,15 @@ SHAPES: dict[str, Shape] = {
     "64x64": ManyRows(rows=64, parts=1, stages=4, max_registers=128),
     "128x64": ManyRows(rows=128, parts=1, stages=3, max_registers=128),
     "128x128": ManyRows(rows=128, parts=2, stages=5, max_registers=168),
+    "128x128-long": ManyRows(rows=128, parts=2, stages=3, max_registers=168),
     "256x128": ManyRows(rows=256, parts=2, stages=3, max_registers=168),
 }
-"""By rows x output features of a block; those that are alone on a multiprocessor are for long tiles or short groups."""
+"""By rows x output features of a block; those alone on a multiprocessor or for long tiles are not for 4 bits
+in groups of 128."""
 
-_LONG_TILES = ("8x32-alone", "16x32-alone", "64x64", "128x64", "256x128")
+_LONG_TILES = ("8x32-alone", "16x32-alone", "64x64", "128x64", "128x128-long")
 SHIPPED: dict[tuple[int, int], tuple[str, ...]] = {
-    (4, 128): tuple(name for name in SHAPES if not name.endswith("alone")),
+    (4, 128): tuple(name for name in SHAPES if not name.endswith(("alone", "long"))),
     (4, 32): ("8x32", "8x64", "16x32-alone", "16x64", "32x64", "64x64", "128x64", "128x128", "256x128"),
     (2, 64): _LONG_TILES,
     (3, 32): _LONG_TILES,

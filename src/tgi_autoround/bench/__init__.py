@@ -1,0 +1,1 @@
+"""`tgi-autoround bench`: measurements on the machine at hand."""
