@@ -80,13 +80,17 @@ def compare(marlin: Path | None, *, quick: bool) -> list[str]:
         times = measure(case, peers(marlin), ceilings)
         beyond += [str(time) for time in times if time.kernel == OURS and (time.error or 0) > BOUNDS[case.dtype]]
         found += times
-    device = {"device": torch.cuda.get_device_name(CUDA), "torch": torch.__version__, **ceilings}
-    (RESULTS / "kernels.json").write_text(json.dumps({**device, "times": [asdict(each) for each in found]}) + "\n")
+        _write(found, ceilings)
     if find_spec("matplotlib"):
         plot([asdict(each) for each in found], RESULTS / "kernels.svg")
     else:
         print("the plot needs matplotlib: pip install matplotlib && python benchmarks/kernel_plot.py")
     return beyond
+
+
+def _write(found: list[Time], ceilings: dict[str, float]) -> None:
+    machine = {"device": torch.cuda.get_device_name(CUDA), "torch": torch.__version__, **ceilings}
+    (RESULTS / "kernels.json").write_text(json.dumps({**machine, "times": [asdict(each) for each in found]}) + "\n")
 
 
 def cases(*, quick: bool) -> Iterator[Case]:
