@@ -102,6 +102,7 @@ def test_sigterm_lets_running_streams_end_and_exits_with_0(served_model: Path, t
 
 
 def test_the_time_for_running_streams_ends(served_model: Path, tmp_path: Path) -> None:
+    """The streams would take 16,000 steps; the end of the process alone takes seconds on a busy machine."""
     live = LiveServer(served_model, tmp_path / "log", "--graceful-termination-timeout", "1", "--max-batch-size", "1")
     body = {"inputs": "A", "parameters": {"max_new_tokens": 2000}}
     with contextlib.ExitStack() as open_streams:
@@ -109,7 +110,7 @@ def test_the_time_for_running_streams_ends(served_model: Path, tmp_path: Path) -
             open_streams.enter_context(live.stream("/generate_stream", body))
         started = time.monotonic()
         assert live.terminate() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
