@@ -8,6 +8,7 @@ from pathlib import Path
 import triton
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+Code = list[tuple[int, str, str]]
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,5})\*/\s+(?:@!?U?P\w+ )?([A-Z0-9_.]+)([^;]*);", re.MULTILINE)
 
 
@@ -27,24 +28,38 @@ class Disassembly:
     def count(self, instruction: str) -> int:
         return self._names(self._code)[instruction]
 
-    def in_loops(self, instruction: str, beside: str) -> int:
-        """How often an instruction stands in those innermost loops that hold the instruction `beside` too."""
-        loops = [self._names(each) for each in self._innermost_loops()]
-        return sum(names[instruction] for names in loops if names[beside])
-
     def loops_with(self, instruction: str) -> int:
-        return sum(self._names(each)[instruction] > 0 for each in self._innermost_loops())
+        return len(self._loops_around(instruction))
+
+    def in_loops(self, instruction: str, beside: str) -> int:
+        """How often an instruction stands in the loops that hold the instruction `beside` most closely.
+
+        What a turn may jump over without missing `beside`, such as a block's end, does not count.
+        """
+        return sum(self._names(self._run_every_turn(each, beside))[instruction] for each in self._loops_around(beside))
+
+    def _loops_around(self, instruction: str) -> list[Code]:
+        """The smallest loop around each place of the instruction; smaller ones beside it only wait for a barrier."""
+        found = set()
+        for at, name, _ in self._code:
+            around = [(last - first, first, last) for first, last in self._jumps_back() if first <= at <= last]
+            if name.split(".")[0] == instruction and around:
+                found.add(min(around))
+        return [[each for each in self._code if first <= each[0] <= last] for _, first, last in found]
+
+    def _run_every_turn(self, loop: Code, instruction: str) -> Code:
+        jumped_over = [(at, to) for at, to in self._jumps() if loop[0][0] <= at < to <= loop[-1][0]]
+        parts = [[each for each in loop if at < each[0] < to] for at, to in jumped_over]
+        missing = {each[0] for part in parts if not self._names(part)[instruction] for each in part}
+        return [each for each in loop if each[0] not in missing]
+
+    def _jumps_back(self) -> list[tuple[int, int]]:
+        return [(to, at) for at, to in self._jumps() if to < at]
+
+    def _jumps(self) -> list[tuple[int, int]]:
+        jumps = [(at, re.search(r"0x([0-9a-f]+)", rest)) for at, name, rest in self._code if name.startswith("BRA")]
+        return [(at, int(to[1], 16)) for at, to in jumps if to is not None]
 
     @staticmethod
-    def _names(code: list[tuple[int, str, str]]) -> Counter[str]:
+    def _names(code: Code) -> Counter[str]:
         return Counter(name.split(".")[0] for _, name, _ in code)
-
-    def _innermost_loops(self) -> list[list[tuple[int, str, str]]]:
-        jumps = [(at, re.search(r"0x([0-9a-f]+)", rest)) for at, name, rest in self._code if name.startswith("BRA")]
-        backward = [(int(to[1], 16), at) for at, to in jumps if to is not None and int(to[1], 16) < at]
-        innermost = [
-            (first, last)
-            for first, last in backward
-            if not any((first, last) != other and first <= other[0] and other[1] <= last for other in backward)
-        ]
-        return [[each for each in self._code if first <= each[0] <= last] for first, last in innermost]

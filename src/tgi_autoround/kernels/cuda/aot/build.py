@@ -61,5 +61,7 @@ def _write_manifest(cubins: dict[str, Cubin], folder: Path) -> None:
 
 def _compile_into(folder: Path, specialization: Specialization) -> Cubin:
     compiled = compile_ahead(specialization)
-    (folder / compiled.cubin.file).write_bytes(compiled.image)
+    part = folder / f"{compiled.cubin.file}.part"
+    part.write_bytes(compiled.image)
+    part.replace(folder / compiled.cubin.file)
     return compiled.cubin
