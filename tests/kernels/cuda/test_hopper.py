@@ -8,12 +8,14 @@ import torch
 from tests.kernels.cuda.conftest import Shipped
 from tests.kernels.cuda.disassembly import Disassembly, local_memory_bytes
 from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
+from tgi_autoround.kernels import KERNELS
 from tgi_autoround.kernels.cuda import HopperKernel
 from tgi_autoround.kernels.cuda.configuration import MAX_BLOCKS_TO_SPLIT, WORKSPACE_BYTES
 from tgi_autoround.kernels.cuda.hopper.configuration import PORTABLE, choose, measured, reason_against
 from tgi_autoround.kernels.cuda.hopper.shipped import SHAPES, SHIPPED, FewRows, ManyRows, hopper
 from tgi_autoround.kernels.cuda.layout import run_of, tiles_in
 from tgi_autoround.kernels.cuda.manifest import CUBINS
+from tgi_autoround.tgi.kernels import KERNELS as KERNELS_OF_TGI
 
 NAMES = {each.name for each in hopper()}
 SIDES = (
@@ -107,3 +109,9 @@ def test_machine_code_multiplies_on_tensor_cores_without_local_memory_or_shuffle
         assert cubin.shared_bytes <= SHARED_BYTES_OF_BLOCK
         assert local_memory_bytes(CUBINS / cubin.file) == 0, cubin.file
         assert code.count("SHFL") <= code.count("ATOMG"), cubin.file  # a block's arrival is told to its warp, once
+
+
+def test_it_comes_before_the_portable_kernel_and_inside_tgi_before_marlin() -> None:
+    names = [kernel.name for kernel in KERNELS]
+    assert names.index("cuda-hopper") == names.index("cuda-triton") - 1
+    assert [kernel.name for kernel in KERNELS_OF_TGI][:2] == ["cuda-hopper", "tgi-marlin"]
