@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import triton
@@ -24,6 +25,7 @@ class Disassembly:
         listing = subprocess.run([CUOBJDUMP, "-sass", file], capture_output=True, text=True, check=True).stdout
         self._code = [(int(at, 16), name, rest) for at, name, rest in INSTRUCTION.findall(listing)]
         assert self._code, file
+        self._jumps = list(self._find_jumps())
 
     def count(self, instruction: str) -> int:
         return self._names(self._code)[instruction]
@@ -41,24 +43,23 @@ class Disassembly:
     def _loops_around(self, instruction: str) -> list[Code]:
         """The smallest loop around each place of the instruction; smaller ones beside it only wait for a barrier."""
         found = set()
-        for at, name, _ in self._code:
-            around = [(last - first, first, last) for first, last in self._jumps_back() if first <= at <= last]
-            if name.split(".")[0] == instruction and around:
+        for at in [at for at, name, _ in self._code if name.split(".")[0] == instruction]:
+            around = [(last - first, first, last) for last, first in self._jumps if first <= at <= last]
+            if around:
                 found.add(min(around))
         return [[each for each in self._code if first <= each[0] <= last] for _, first, last in found]
 
     def _run_every_turn(self, loop: Code, instruction: str) -> Code:
-        jumped_over = [(at, to) for at, to in self._jumps() if loop[0][0] <= at < to <= loop[-1][0]]
+        jumped_over = [(at, to) for at, to in self._jumps if loop[0][0] <= at < to <= loop[-1][0]]
         parts = [[each for each in loop if at < each[0] < to] for at, to in jumped_over]
         missing = {each[0] for part in parts if not self._names(part)[instruction] for each in part}
         return [each for each in loop if each[0] not in missing]
 
-    def _jumps_back(self) -> list[tuple[int, int]]:
-        return [(to, at) for at, to in self._jumps() if to < at]
-
-    def _jumps(self) -> list[tuple[int, int]]:
-        jumps = [(at, re.search(r"0x([0-9a-f]+)", rest)) for at, name, rest in self._code if name.startswith("BRA")]
-        return [(at, int(to[1], 16)) for at, to in jumps if to is not None]
+    def _find_jumps(self) -> Iterator[tuple[int, int]]:
+        for at, name, rest in self._code:
+            to = re.search(r"0x([0-9a-f]+)", rest) if name.startswith("BRA") else None
+            if to is not None:
+                yield at, int(to[1], 16)
 
     @staticmethod
     def _names(code: Code) -> Counter[str]:
