@@ -36,7 +36,8 @@ class _Stream:
 def burst_of_engine(weights: DecoderWeights, cache: KVCache, tokenizer: Any, streams: int) -> dict[str, float]:
     """Return tokens a second, the second of two bursts."""
     limits = EngineLimits(MAX_TOKENS - 1, MAX_TOKENS, STEP_TOKENS, cache.keys[0].shape[0] * MAX_TOKENS, streams)
-    engine = Engine(CudaRunner(weights, cache, (streams,)), Scheduler(limits, cache), tokenizer, limits, frozenset())
+    runner, vocabulary_size = CudaRunner(weights, cache, (streams,)), weights.embedding.shape[0]
+    engine = Engine(runner, Scheduler(limits, cache), tokenizer, limits, frozenset(), vocabulary_size)
     engine.start()
     for seed in (0, 1):
         answers = [_Stream() for _ in range(streams)]

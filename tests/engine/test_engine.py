@@ -104,6 +104,16 @@ def test_a_request_over_the_limits_is_refused(engine: Engine) -> None:
         engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=512)), Answer())
 
 
+@pytest.mark.parametrize("token_id", [1024, 2**40, -1])
+def test_a_token_that_the_model_does_not_embed_is_refused_and_nobody_else_fails(engine: Engine, token_id: int) -> None:
+    other = Answer()
+    engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=50)), other)
+    with pytest.raises(EngineError, match=f"token {token_id}, but the model embeds tokens 0 to 1023"):
+        engine.submit(Request([*PROMPT, token_id, 3], SamplingParams(max_new_tokens=5)), Answer())
+    assert other.ended.wait(60)
+    assert other.finish.generated_tokens == 50
+
+
 def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
         tokenizer,
         limits,
         _eos_token_ids(checkpoint, tokenizer),
+        model.get_input_embeddings().weight.shape[0],
         adapters.ids,
     )
     return engine, tokenizer, model.config

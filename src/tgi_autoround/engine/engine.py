@@ -14,6 +14,7 @@ from collections import deque
 
 from transformers import PreTrainedTokenizerBase
 
+from tgi_autoround.engine.admission import Admission
 from tgi_autoround.engine.config import EngineLimits
 from tgi_autoround.engine.grammar import Grammars
 from tgi_autoround.engine.observer import Observer, StepReport
@@ -38,12 +39,14 @@ class Engine:
         tokenizer: PreTrainedTokenizerBase,
         limits: EngineLimits,
         eos_token_ids: frozenset[int],
+        vocabulary_size: int,
         adapters: frozenset[str] = frozenset(),
     ) -> None:
         self.limits = limits
         self.observer: Observer | None = None
         self.grammars = Grammars(tokenizer, eos_token_ids)
         self.adapters = adapters
+        self._admission = Admission(limits, vocabulary_size, adapters)
         self._runner = runner
         self._scheduler = scheduler
         self._tokenizer = tokenizer
@@ -66,18 +69,11 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: Request, on_event: OnEvent) -> None:
-        """Queue a request. Raises EngineError where it does not fit the limits or the engine has stopped.
+        """Queue a request. Raises EngineError where it does not fit the model or the engine has stopped.
 
         A grammar is to be compiled before, by `grammars.compile`, which may take a while.
         """
-        tokens = len(request.prompt_ids) + request.params.max_new_tokens
-        if not request.prompt_ids or request.params.max_new_tokens < 1 or tokens > self.limits.max_total_tokens:
-            raise EngineError(
-                f"a prompt of {len(request.prompt_ids)} tokens with max_new_tokens {request.params.max_new_tokens} "
-                f"does not fit max_total_tokens {self.limits.max_total_tokens}"
-            )
-        if request.adapter is not None and request.adapter not in self.adapters:
-            raise EngineError(f"no LoRA adapter {request.adapter!r} is loaded; --lora-adapters names them at start")
+        self._admission.check(request)
         sequence = Sequence.of(request, on_event, self._tokenizer, self.grammars.start(request.params.grammar))
         with self._submitting:
             if self._stopping or not self._thread.is_alive():

@@ -70,7 +70,8 @@ def answers_of_engine() -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         tokenizer = make_tokenizer(Path(folder))
     cuda_runner = runner.CudaRunner(weights, cache, None)
-    engine = Engine(cuda_runner, Scheduler(LIMITS, cache), tokenizer, LIMITS, frozenset({END_OF_TEXT}))
+    scheduler, ends = Scheduler(LIMITS, cache), frozenset({END_OF_TEXT})
+    engine = Engine(cuda_runner, scheduler, tokenizer, LIMITS, ends, SMALL["vocab_size"])
     engine.start()
     answers = [Answer() for _ in PROMPTS]
     for prompt, answer in zip(PROMPTS, answers, strict=True):
