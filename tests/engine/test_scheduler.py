@@ -1,5 +1,7 @@
 """Who enters a step, in small cases; test_simulation.py has the large ones."""
 
+import dataclasses
+
 import pytest
 from transformers import PreTrainedTokenizerBase
 
@@ -29,10 +31,10 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBa
 class Harness:
     """A scheduler with its model."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        cache = make_cache(LIMITS)
-        self.scheduler = Scheduler(LIMITS, cache)
-        self._model = HashModel(cache)
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, limits: EngineLimits = LIMITS) -> None:
+        self.cache = make_cache(limits)
+        self.scheduler = Scheduler(limits, self.cache)
+        self._model = HashModel(self.cache)
         self._tokenizer = tokenizer
 
     def submit(self, prompt_tokens: int) -> Sequence:
@@ -47,6 +49,18 @@ class Harness:
         for sequence, token in self._model.step(plan):
             sequence.tokens.append(token)
         return plan
+
+    def submit_one_without_numbers(self, prompt_tokens: int) -> Sequence:
+        """One whose prompt is computed in part, so that nobody knows yet."""
+        sequence = self.submit(prompt_tokens)
+        self.step()
+        assert 0 < sequence.cached < sequence.prefill_tokens
+        self.cache.keys[0][sequence.slot, 0, : sequence.cached] = float("nan")
+        return sequence
+
+    @property
+    def holds_no_numbers(self) -> bool:
+        return bool(self.cache.keys[0].isnan().any())
 
 
 def test_prompts_are_rationed_while_streams_run_until_waiting_tokens_end_it(
@@ -91,6 +105,44 @@ def test_a_waiting_request_can_leave(tokenizer: PreTrainedTokenizerBase) -> None
     harness.scheduler.finish(sequences[-1])
     assert sequences[-1] not in harness.scheduler.waiting
     assert len(harness.scheduler.waiting) + len(harness.scheduler.running) == 8
+
+
+def test_who_is_cancelled_before_its_numbers_were_seen_leaves_them_neither_in_its_slot_nor_to_others_like_it(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    harness = Harness(tokenizer, dataclasses.replace(LIMITS, prefix_cache_tokens=1024))
+    harness.scheduler.finish(harness.submit_one_without_numbers(100))
+    assert not harness.holds_no_numbers
+    harness.submit(100)
+    harness.step()
+    assert harness.scheduler.counts.reused_tokens == 0
+
+
+def test_who_is_put_back_before_its_numbers_were_seen_leaves_none_in_its_slot(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    harness = Harness(tokenizer, dataclasses.replace(LIMITS, max_batch_prefill_tokens=5, max_batch_total_tokens=131))
+    harness.submit(5)
+    harness.step()
+    harness.submit_one_without_numbers(112)
+    while not harness.scheduler.counts.preemptions:
+        assert harness.scheduler.plan() is not None
+        harness.scheduler.running[0].cached += 1
+    assert not harness.holds_no_numbers
+
+
+def test_who_moves_before_its_numbers_were_seen_leaves_none_in_the_slot_it_had(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    harness = Harness(tokenizer)
+    first = harness.submit(10)
+    harness.step()
+    moves = harness.submit_one_without_numbers(100)
+    harness.scheduler.finish(first)
+    assert harness.scheduler.plan() is not None
+    assert moves.slot == 0
+    harness.scheduler.fail(moves)
+    assert not harness.holds_no_numbers
 
 
 def test_an_empty_scheduler_has_no_plan() -> None:

@@ -118,13 +118,13 @@ class Scheduler:
 
     def finish(self, sequence: Sequence) -> None:
         """Take a sequence out whose tokens may be of use to others that begin alike."""
-        if sequence.slot >= 0:
+        if sequence.is_decoding:
             self._keep(sequence)
         self._take_out(sequence)
 
     def fail(self, sequence: Sequence) -> None:
         """Take a sequence out that the model failed on."""
-        if sequence.slot >= 0:
+        if sequence.is_decoding:
             self._cache.erase(sequence.slot)
         self._take_out(sequence)
 
@@ -190,6 +190,7 @@ class Scheduler:
         if sequence.slot < 0:
             self.waiting.remove(sequence)
             return
+        self._erase_unseen(sequence)
         self._slots[sequence.slot] = None
         sequence.slot = -1
 
@@ -211,8 +212,14 @@ class Scheduler:
         in_use = self._cache.resident_tokens + self._prefixes.tokens
         is_tight = in_use + tokens > self._limits.max_batch_total_tokens
         self._cache.move(sequence.slot, slot, tokens, give_back=is_tight)
+        self._erase_unseen(sequence)
         self._slots[sequence.slot], self._slots[slot] = None, sequence
         sequence.slot = slot
+
+    def _erase_unseen(self, sequence: Sequence) -> None:
+        """Until it decodes nobody has looked at what the model made of it, which may be no numbers."""
+        if not sequence.is_decoding:
+            self._cache.erase(sequence.slot)
 
     def _keep_prompts(self) -> None:
         """Prompts computed in the last step, but for those whose numbers were none: these are out by now."""
