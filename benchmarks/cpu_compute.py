@@ -53,6 +53,8 @@ CHOICES = (
     Choice("fp32", head_bits=8),
     Choice("fp32", head_bits=4),
     Choice("int8"),
+    Choice("int8", head_bits=8),
+    Choice("int8", head_bits=4),
     Choice("int8", torch.bfloat16),
     Choice("int8", torch.bfloat16, head_bits=8),
     Choice("int8", torch.bfloat16, head_bits=4),

@@ -121,6 +121,8 @@ def test_neutral_values_are_accepted(options: dict[str, object]) -> None:
         {"lora_adapters": "a,"},
         {"lora_adapters": "a,a=/b"},
         {"dtype": "int4"},
+        {"kv_cache_dtype": "fp8_e5m2"},
+        {"kv_cache_dtype": "fp8_e4m3fn"},
         {"cpu_compute": "int4"},
         {"max_input_tokens": 4, "max_input_length": 4},
         {"max_input_tokens": 4, "max_total_tokens": 4},

@@ -53,6 +53,8 @@ class EngineConfig:
     max_batch_total_tokens: int | None = None
     max_batch_size: int | None = None
     kv_cache_bytes: int | None = None
+    kv_cache_dtype: str | None = None
+    """Type of stored keys and values, float32 or bfloat16; None is the one that the model computes in."""
     max_waiting_tokens: int | None = None
     waiting_served_ratio: float | None = None
     prefix_caching: bool = True

@@ -15,6 +15,7 @@ from tgi_autoround.engine.decoder.cpu import CpuDecoder
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.engine.lora import Adapters
 from tgi_autoround.engine.runner import ModelRunner
+from tgi_autoround.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +37,21 @@ def take_apart(config: EngineConfig, model: Any, dtype: torch.dtype) -> DecoderW
 
 
 def cache_dtype(config: EngineConfig, weights: DecoderWeights | None, dtype: torch.dtype) -> torch.dtype:
-    """Return the type of keys and values: bfloat16 where the CPU multiplies it and activations are rounded anyway."""
-    on_cpu = weights is not None and weights.embedding.device.type == "cpu"
-    if on_cpu and config.cpu_compute == "int8" and config.dtype is None and _multiplies_bfloat16():
+    """Return the type of keys and values, which is the model's unless another is asked for.
+
+    bfloat16 is never the default beside float32: batches differ in the last bits of what attention adds up, and what
+    rounding makes of them decides a request's tokens. Raises ConfigError where the type asked for cannot be had.
+    """
+    computed = str(dtype).removeprefix("torch.")
+    asked = config.kv_cache_dtype or computed
+    if asked == computed:
+        return dtype
+    if asked == "bfloat16" and weights is not None and weights.embedding.device.type == "cpu":
         return torch.bfloat16
-    return dtype
-
-
-def _multiplies_bfloat16() -> bool:
-    """Elsewhere torch's attention in bfloat16 is the slower one."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    raise ConfigError(
+        f"kv_cache_dtype is {asked}, but this model computes in {computed} and stores keys and values as such; leave "
+        "the option out (bfloat16 is for common decoders that a CPU computes in float32)"
+    )
 
 
 def make_runner(

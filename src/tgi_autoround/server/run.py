@@ -95,6 +95,7 @@ def _engine_config(config: ServeConfig, path: Path) -> EngineConfig:
         max_batch_total_tokens=config.max_batch_total_tokens,
         max_batch_size=config.max_batch_size,
         kv_cache_bytes=bytes_of(config.kv_cache_memory) if config.kv_cache_memory else None,
+        kv_cache_dtype=config.kv_cache_dtype,
         max_waiting_tokens=config.max_waiting_tokens,
         waiting_served_ratio=config.waiting_served_ratio,
         prefix_caching=config.prefix_caching,
