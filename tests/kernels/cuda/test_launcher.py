@@ -14,6 +14,7 @@ from tgi_autoround.errors import KernelError
 from tgi_autoround.kernels.cuda import driver, launcher, manifest
 from tgi_autoround.kernels.cuda.launcher import Function
 from tgi_autoround.kernels.cuda.manifest import Argument, Cubin, TensorMap
+from tgi_autoround.kernels.cuda.tensor_map import Layout
 
 IMAGE = b"machine code"
 CUBIN = Cubin(
@@ -91,7 +92,7 @@ def test_a_tensor_is_described_to_the_copy_engine_once_a_buffer(fake: FakeDriver
     fake.expect_parameters((128, 4, 4, 8, 8, 4, 8, 8))
     first, second = (torch.zeros(3, 128, dtype=torch.bfloat16) for _ in range(2))
     for tensor in (first, second, first):
-        function.launch((1, 1, 1), (tensor, 3), 0)
+        function.launch((1, 1, 1), (3, 128, 128, 1, 3), 0, [(tensor.data_ptr(), Layout((3, 128), (128, 1), 2))])
     calls = fake.calls()
     described = [call for call in calls if call.startswith("map")]
     assert [call.partition(" type")[2] for call in described] == [
@@ -106,7 +107,7 @@ def test_a_tensor_is_described_to_the_copy_engine_once_a_buffer(fake: FakeDriver
 def test_a_tensor_that_the_copy_engine_cannot_read_is_refused_in_a_sentence(fake: FakeDriver) -> None:
     function = Function(replace(CUBIN, arguments=(READ_BY_COPY_ENGINE,)), 0)
     with pytest.raises(KernelError, match=r"strides \(1, 128\).*make it contiguous"):
-        function.launch((1, 1, 1), (torch.zeros(3, 128).t(),), 0)
+        function.launch((1, 1, 1), (3, 128, 1, 128), 0, [(2**20, Layout((3, 128), (1, 128), 2))])
 
 
 def test_a_thread_that_has_no_context_gets_the_devices(fake: FakeDriver) -> None:

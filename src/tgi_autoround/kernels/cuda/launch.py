@@ -3,65 +3,24 @@
 Importing this imports no triton.
 """
 
-import functools
-from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec
-from tgi_autoround.kernels.cuda import driver, launcher, shipped
+from tgi_autoround.kernels.cuda import launcher, shipped
 from tgi_autoround.kernels.cuda.configuration import (
-    MAX_BLOCKS_TO_SPLIT,
     SHAPE_UP_TO_ROWS,
-    WORKSPACE_BYTES,
     Configuration,
-    Device,
+    all_of,
     columns_at_a_time,
 )
 from tgi_autoround.kernels.cuda.layout import LANES_IN_TILE, features_in_tile, tiles_in
+from tgi_autoround.kernels.cuda.plan import Activations, Buffers, PortablePlan
+from tgi_autoround.kernels.cuda.workspace import device_of, workspace
 
-Buffers = Mapping[str, torch.Tensor]
-
-
-class Workspace(NamedTuple):
-    """Room for intermediate values, and how many of each block's splits have arrived: one for all layers of a device.
-
-    A device's products thus have to run one after the other, as those of one stream do.
-    """
-
-    room: torch.Tensor
-    partial_sums: torch.Tensor
-    arrivals: torch.Tensor
-
-
-class _Plan(NamedTuple):
-    """What launches of one shape have in common; `function` is None where triton compiles it."""
-
-    grid: tuple[int, int, int]
-    numbers: tuple[int, ...]
-    function: launcher.Function | None
-
-
-_Activations = tuple[int, int, int, torch.dtype, torch.device]
-"""rows, features, stride of rows, type and device"""
-
-
-@functools.cache
-def device_of(device: torch.device) -> Device:
-    """Return the device's size; the interpreter runs one block at a time."""
-    if device.type != "cuda":
-        return Device(multiprocessors=1, shared_bytes=2**16)
-    index = device.index if device.index is not None else torch.cuda.current_device()
-    shared_bytes = driver.device_attribute(driver.MAX_SHARED_BYTES_OF_BLOCK, index)
-    return Device(torch.cuda.get_device_properties(index).multi_processor_count, shared_bytes)
-
-
-@functools.cache
-def workspace(device: torch.device) -> Workspace:
-    """Return the device's workspace, allocated once."""
-    room = torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
-    return Workspace(room, room.view(torch.float32), torch.zeros(MAX_BLOCKS_TO_SPLIT, dtype=torch.int32, device=device))
+_WARM: set[tuple[LayerSpec, torch.device, torch.dtype, tuple[bool, ...]]] = set()
+"""Triton compiles anew for addresses of another alignment."""
 
 
 def is_shipped(spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> bool:
@@ -77,30 +36,21 @@ def is_shipped(spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> boo
 
 def multiply(x: torch.Tensor, buffers: Buffers, spec: LayerSpec, configuration: Configuration) -> torch.Tensor:
     """Return `x @ weight + bias`: [rows, in_features] -> [rows, out_features], float16 or bfloat16 as x is."""
-    space = workspace(x.device)
-    result = torch.empty(x.shape[0], spec.out_features, dtype=x.dtype, device=x.device)
-    bias, zero_points = buffers.get("bias"), buffers.get("zero_points")
-    tensors = (
-        x,
-        buffers["lanes"],
-        buffers["scales"],
-        zero_points if zero_points is not None else buffers["scales"],
-        bias if bias is not None else result,
-        result,
-        space.partial_sums,
-        space.arrivals,
-    )
-    of_launch = (*x.shape, x.stride(0), x.dtype, x.device)
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        plan = _plan(of_launch, spec, configuration, zero_points is None, bias is not None)
-        if plan.function is not None and x.data_ptr() % shipped.MULTIPLE == 0:
-            values = (*map(torch.Tensor.data_ptr, tensors), *plan.numbers)
-            plan.function.launch(plan.grid, values, launcher.current_stream(x.device.index))
-        else:
-            from tgi_autoround.kernels.cuda import jit
+    return PortablePlan(Activations.of(x), spec, configuration)(x, buffers)
 
-            jit.multiply(plan.grid, tensors, plan.numbers, spec, configuration)
-    return result
+
+def warm_up(buffers: Buffers, spec: LayerSpec, dtype: torch.dtype) -> None:
+    """Run every portable kernel that layers like this one may take, so that none is loaded or compiled later."""
+    device = buffers["lanes"].device
+    are_aligned = tuple(tensor.data_ptr() % shipped.MULTIPLE == 0 for tensor in buffers.values())
+    kind = (replace(spec, name=""), device, dtype, are_aligned)
+    if kind in _WARM:
+        return
+    row = torch.zeros(1, spec.in_features, device=device, dtype=dtype)
+    for each in all_of(spec, device_of(device)):
+        multiply(row, buffers, spec, each)
+    multiply_dequantized(row, buffers, spec)
+    _WARM.add(kind)
 
 
 def multiply_dequantized(x: torch.Tensor, buffers: Buffers, spec: LayerSpec) -> torch.Tensor:
@@ -170,27 +120,3 @@ def _dequantize(buffers: Buffers, spec: LayerSpec, part: slice, x: torch.Tensor)
 
             jit.dequantize(grid, tensors, numbers, spec)
     return weight
-
-
-@functools.lru_cache(maxsize=2**14)
-def _plan(x: _Activations, spec: LayerSpec, configuration: Configuration, symmetric: bool, biased: bool) -> _Plan:
-    rows, _, x_stride, dtype, device = x
-    tiles = tiles_in(spec)
-    numbers = (
-        rows,
-        x_stride,
-        spec.in_features,
-        spec.out_features,
-        spec.group_size,
-        spec.num_groups,
-        tiles,
-        -(-tiles // configuration.splits),
-        int(symmetric),
-        int(biased),
-    )
-    blocks = -(-rows // configuration.rows) * -(-spec.out_features // configuration.columns)
-    run, function = shipped.shipped_run(spec), None
-    if run is not None and device.type == "cuda" and x_stride % shipped.MULTIPLE == 0:
-        name = shipped.multiply_name(spec.scheme.bits, dtype, run, configuration.rows, configuration.columns)
-        function = launcher.find(name, device.index)
-    return _Plan((blocks, configuration.splits, 1), numbers, function)

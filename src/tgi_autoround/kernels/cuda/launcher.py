@@ -10,8 +10,9 @@ import torch
 
 from tgi_autoround.kernels.cuda import driver, manifest
 from tgi_autoround.kernels.cuda.manifest import Cubin
-from tgi_autoround.kernels.cuda.parameters import Parameters, Value
+from tgi_autoround.kernels.cuda.parameters import Parameters
 from tgi_autoround.kernels.cuda.specialization import ARCHITECTURE_OF_CAPABILITY
+from tgi_autoround.kernels.cuda.tensor_map import Matrix
 
 _THREADS_OF_WARP = 32
 _CONFIGURATION = struct.Struct("@7IQQI4x")
@@ -20,6 +21,8 @@ _ATTRIBUTE = struct.Struct("@I4xi60x")
 """CUlaunchAttribute: its kind, and its value in 64 bytes."""
 _PROGRAMMATIC_STREAM_SERIALIZATION = 6
 
+Grid = tuple[int, int, int]
+
 
 class Function:
     """A kernel in the memory of one device. Launches may come from any thread and may be captured in a CUDA graph."""
@@ -27,40 +30,62 @@ class Function:
     def __init__(self, cubin: Cubin, device: int) -> None:
         self._name = cubin.name
         self._device = device
-        self._handle = _load(cubin, device)
+        self._handle = ctypes.c_void_p(_load(cubin, device))
         self._block = (_THREADS_OF_WARP * cubin.warps, 1, 1, cubin.shared_bytes)
         self._parameters = Parameters(cubin)
+        self._parameters_address = ctypes.c_void_p(self._parameters.address)
         self._configuration = ctypes.create_string_buffer(_CONFIGURATION.size)
         self._attribute = ctypes.create_string_buffer(_ATTRIBUTE.pack(_PROGRAMMATIC_STREAM_SERIALIZATION, 1))
         self._attribute_address = ctypes.addressof(self._attribute)
         self._in_use = threading.Lock()
 
+    def queue(self, grid: Grid, values: Sequence[int], matrices: Sequence[Matrix] = ()) -> None:
+        """Launch on the device's current stream, whichever device is torch's current one."""
+        device = self._device
+        if current_device() == device:
+            self.launch(grid, values, current_stream(device), matrices)
+        else:
+            with torch.cuda.device(device):
+                self.launch(grid, values, current_stream(device), matrices)
+
     def launch(
-        self, grid: tuple[int, int, int], values: Sequence[Value], stream: int, *, overlap: bool = False
+        self,
+        grid: Grid,
+        values: Sequence[int | float],
+        stream: int,
+        matrices: Sequence[Matrix] = (),
+        *,
+        overlap: bool = False,
     ) -> None:
         """Queue a run on a stream of the device, which has to be torch's current one.
 
-        values: one for each argument of the manifest, in its order
+        values: addresses and numbers in the order of the manifest's arguments; a matrix has its shape and strides here
+        matrices: what the copy engine reads, in the same order
         overlap: the run may start before the kernel ahead of it has ended; both have to be written for that
 
         Raises KernelError where the driver refuses.
         """
         with self._in_use:
-            self._parameters.fill(values)
+            self._parameters.fill(values, matrices)
             _CONFIGURATION.pack_into(
                 self._configuration, 0, *grid, *self._block, stream, self._attribute_address, overlap
             )
-            code = self._queue()
+            code = self._start()
             if code == driver.INVALID_CONTEXT:  # this thread's first use of the GPU
                 driver.use_context_of(self._device)
-                code = self._queue()
+                code = self._start()
         if code:
             driver.check(code, f"launching the kernel {self._name} on a grid of {grid}")
 
-    def _queue(self) -> int:
-        handle, parameters = ctypes.c_void_p(self._handle), ctypes.c_void_p(self._parameters.address)
-        code: int = driver.library().cuLaunchKernelEx(self._configuration, handle, parameters, None)
+    def _start(self) -> int:
+        code: int = driver.library().cuLaunchKernelEx(self._configuration, self._handle, self._parameters_address, None)
         return code
+
+
+def current_device() -> int:
+    """Return torch's current device, where torch uses one already; without what `torch.cuda.current_device` checks."""
+    device: int = torch._C._cuda_getDevice()
+    return device
 
 
 def current_stream(device: int) -> int:

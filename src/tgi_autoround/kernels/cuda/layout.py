@@ -74,7 +74,7 @@ def pack(
         "scales": weight.scales.to(device, torch.float16).contiguous(),
     }
     if not weight.spec.scheme.sym:
-        buffers["zero_points"] = weight.zero_points.to(device, _zero_point_type(weight.spec)).contiguous()
+        buffers["zero_points"] = weight.zero_points.to(device, zero_point_type(weight.spec)).contiguous()
     if weight.bias is not None:
         buffers["bias"] = weight.bias.to(device, dtype)
     return buffers
@@ -83,7 +83,7 @@ def pack(
 def packed_bytes(spec: LayerSpec) -> int:
     """Return what the buffers of `pack` take, without the bias."""
     lanes = tiles_in(spec) * LANES_IN_TILE * torch.int16.itemsize
-    in_group = torch.float16.itemsize + (0 if spec.scheme.sym else _zero_point_type(spec).itemsize)
+    in_group = torch.float16.itemsize + (0 if spec.scheme.sym else zero_point_type(spec).itemsize)
     return (lanes + spec.num_groups * in_group) * spec.out_features
 
 
@@ -100,6 +100,6 @@ def run_of(spec: LayerSpec) -> int:
     return LANES_IN_TILE if is_scattered(spec) else math.gcd(spec.group_size, in_tile)
 
 
-def _zero_point_type(spec: LayerSpec) -> torch.dtype:
+def zero_point_type(spec: LayerSpec) -> torch.dtype:
     """Zero points reach 2**bits, not 2**bits - 1, where the file stores them minus 1."""
     return torch.uint8 if spec.scheme.bits < 8 else torch.int16

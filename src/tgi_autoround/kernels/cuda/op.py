@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 
@@ -12,6 +12,10 @@ from tgi_autoround.checkpoint import LayerSpec, Packing, QuantScheme
 from tgi_autoround.kernels.cuda import configuration, launch, shipped
 from tgi_autoround.kernels.cuda.hopper import configuration as hopper_configuration
 from tgi_autoround.kernels.cuda.hopper import launches
+from tgi_autoround.kernels.cuda.plan import Activations, Buffers, PortablePlan
+from tgi_autoround.kernels.cuda.workspace import device_of
+
+Plan = Callable[[torch.Tensor, Buffers], torch.Tensor]
 
 _LIBRARY = torch.library.Library("tgi_autoround", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(  # type: ignore[no-untyped-call]
@@ -20,9 +24,7 @@ _LIBRARY.define(  # type: ignore[no-untyped-call]
 )
 
 
-def linear(
-    x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec, *, on_hopper: bool = False
-) -> torch.Tensor:
+def linear(x: torch.Tensor, buffers: Buffers, spec: LayerSpec, *, on_hopper: bool = False) -> torch.Tensor:
     """Return `x @ weight + bias`: [..., in_features] -> [..., out_features], in x's dtype.
 
     on_hopper: by the Hopper kernels, which take this layer
@@ -43,24 +45,55 @@ def linear(
     return result
 
 
-def _multiply(x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec, on_hopper: bool) -> torch.Tensor:
+def _multiply(x: torch.Tensor, buffers: Buffers, spec: LayerSpec, on_hopper: bool) -> torch.Tensor:
     rows = _readable(x if x.dim() == 2 else x.reshape(-1, spec.in_features))
-    choice = hopper_configuration.choose(rows.shape[0], spec) if on_hopper and rows.shape[0] else None
-    if choice is not None:
-        result = launches.multiply(rows, buffers, spec, choice)
-    elif rows.shape[0] == 0 or rows.shape[0] > configuration.MAX_ROWS:
-        result = launch.multiply_dequantized(rows, buffers, spec)
-    else:
-        chosen = configuration.choose(rows.shape[0], spec, launch.device_of(x.device))
-        result = launch.multiply(rows, buffers, spec, chosen)
+    plan = _plan(
+        rows.shape[0],
+        rows.stride(0),
+        rows.dtype,
+        rows.device,
+        spec.in_features,
+        spec.out_features,
+        spec.scheme.bits,
+        spec.scheme.group_size,
+        "zero_points" not in buffers,
+        "bias" in buffers,
+        on_hopper,
+    )
+    result = plan(rows, buffers)
     return result if x.dim() == 2 else result.view(*x.shape[:-1], spec.out_features)
+
+
+@functools.lru_cache(maxsize=2**14)
+def _plan(
+    rows: int,
+    x_stride: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    in_features: int,
+    out_features: int,
+    bits: int,
+    group_size: int,
+    sym: bool,
+    has_bias: bool,
+    on_hopper: bool,
+) -> Plan:
+    """Return what multiplies. Of plain numbers, not of a spec, as these are hashed in every call."""
+    spec = _spec(in_features, out_features, bits, group_size, sym, has_bias)
+    x = Activations(rows, x_stride, dtype, device)
+    choice = hopper_configuration.choose(rows, spec) if on_hopper and rows else None
+    if choice is not None:
+        return launches.plan(x, spec, choice)
+    if rows == 0 or rows > configuration.MAX_ROWS:
+        return functools.partial(launch.multiply_dequantized, spec=spec)
+    return PortablePlan(x, spec, configuration.choose(rows, spec, device_of(device)))
 
 
 def _readable(rows: torch.Tensor) -> torch.Tensor:
     """Return rows of adjacent features, copied where machine code that is shipped could not read them."""
-    features, stride = rows.shape[1], rows.stride()
-    is_aligned = (stride[0] | rows.data_ptr()) % shipped.MULTIPLE == 0 or features % shipped.MULTIPLE != 0
-    return rows if stride[1] == 1 and is_aligned else rows.clone(memory_format=torch.contiguous_format)
+    row_stride, feature_stride = rows.stride()
+    is_aligned = (row_stride | rows.data_ptr()) % shipped.MULTIPLE == 0 or rows.shape[1] % shipped.MULTIPLE != 0
+    return rows if feature_stride == 1 and is_aligned else rows.clone(memory_format=torch.contiguous_format)
 
 
 def _packed_linear(

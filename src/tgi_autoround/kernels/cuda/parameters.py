@@ -4,13 +4,8 @@ import ctypes
 import struct
 from collections.abc import Iterator, Sequence
 
-import torch
-
 from tgi_autoround.kernels.cuda.manifest import Argument, Cubin
-from tgi_autoround.kernels.cuda.tensor_map import EncodedMaps
-
-Value = int | float | torch.Tensor
-"""An address or a number; the tensor itself where the kernel has the copy engine read it."""
+from tgi_autoround.kernels.cuda.tensor_map import EncodedMaps, Matrix
 
 _FORMAT_OF_TYPE = {"i1": "b", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "fp32": "f"}
 _ADDRESS, _MAP = "Q", ""
@@ -32,23 +27,11 @@ class Parameters:
         places = [place for place, each in enumerate(formats) if each == _MAP]
         self._maps = [(place, EncodedMaps(cubin.name, form)) for place, form in zip(places, forms, strict=True)]
 
-    def fill(self, values: Sequence[Value]) -> None:
+    def fill(self, values: Sequence[int | float], matrices: Sequence[Matrix]) -> None:
         """Write what a launch passes; raises struct.error where a value does not fit its type."""
-        numbers = self._with_maps(values) if self._maps else values
-        self._format.pack_into(self._room, 0, *numbers, *_SCRATCH)
-
-    def _with_maps(self, values: Sequence[Value]) -> list[Value]:
-        """Point to the maps of tensors, and return the numbers that are passed: shapes and strides in their place."""
-        numbers: list[Value] = []
-        maps = iter(self._maps)
-        for value in values:
-            if isinstance(value, torch.Tensor):
-                place, encoded = next(maps)
-                self._addresses[place] = encoded.address(value)
-                numbers += [*value.shape, *value.stride()]
-            else:
-                numbers.append(value)
-        return numbers
+        for (place, encoded), matrix in zip(self._maps, matrices, strict=True):
+            self._addresses[place] = encoded.address(matrix)
+        self._format.pack_into(self._room, 0, *values, *_SCRATCH)
 
 
 def _formats(argument: Argument) -> list[str]:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
-from tgi_autoround.kernels.cuda import configuration, launch, layout, op
+from tgi_autoround.kernels.cuda import launch, layout, op
 
 OLDEST_CAPABILITY = (8, 0)
 
@@ -30,14 +30,11 @@ class PortableKernel:
         return layout.packed_bytes(spec)
 
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """The packed layout. Every kernel is loaded or compiled by a first run, so that nothing is while serving."""
+        """The packed layout. A kind's first layer is run, so that nothing is loaded or compiled while serving."""
         if device.type != "cuda":
             return layout.pack(weight, device, dtype)
         buffers = layout.pack(weight, device, dtype, launch.pack_lanes)
-        row = torch.zeros(1, weight.spec.in_features, device=device, dtype=dtype)
-        for each in configuration.all_of(weight.spec, launch.device_of(device)):
-            launch.multiply(row, buffers, weight.spec, each)
-        launch.multiply_dequantized(row, buffers, weight.spec)
+        launch.warm_up(buffers, weight.spec, dtype)
         return buffers
 
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:

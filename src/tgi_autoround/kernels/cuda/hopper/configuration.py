@@ -80,6 +80,15 @@ def choose(rows: int, spec: LayerSpec) -> Choice | None:
     return _choice(SHAPES[name] if name in fitting else _smallest(fitting, rows), run, rows, spec)
 
 
+def all_of(spec: LayerSpec) -> set[Choice | None]:
+    """Return the choices of every number of rows: all that differ in more than the share.
+
+    A choice holds up to a limit of the table, or where the layer cannot have the table's, of a shape's rows.
+    """
+    limits = {rows for rows, _ in nearest(spec).up_to_rows} | {shape.rows for shape in SHAPES.values()}
+    return {choose(rows, spec) for rows in (*limits, max(limits) + 1)}
+
+
 def choices(rows: int, spec: LayerSpec) -> dict[str, Choice]:
     """Return all that can multiply this many rows at once, or any rows in several blocks, by their names."""
     run = _run(spec)

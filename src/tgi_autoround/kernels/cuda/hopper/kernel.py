@@ -6,11 +6,10 @@ import torch
 
 from tgi_autoround.checkpoint import LayerSpec, NormalForm
 from tgi_autoround.kernels.cuda import launch, layout, op
-from tgi_autoround.kernels.cuda.configuration import all_of
 from tgi_autoround.kernels.cuda.hopper import configuration, launches
+from tgi_autoround.kernels.cuda.workspace import workspace
 
 CAPABILITY = (9, 0)
-MOST_ROWS_OF_A_BLOCK = 256
 
 
 class HopperKernel:
@@ -39,16 +38,12 @@ class HopperKernel:
     def prepare(self, weight: NormalForm, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """The packed layout. Machine code is loaded before serving, each kernel's once."""
         buffers = layout.pack(weight, device, dtype, launch.pack_lanes)
-        launch.workspace(device)
-        choices = {
-            configuration.choose(1 << size, weight.spec) for size in range(MOST_ROWS_OF_A_BLOCK.bit_length() + 1)
-        }
-        for choice in choices - {None}:
-            launches.load(choice, weight.spec.scheme.bits, dtype, device)
-        if None in choices:
-            row = torch.zeros(1, weight.spec.in_features, device=device, dtype=dtype)
-            for each in all_of(weight.spec, launch.device_of(device)):
-                launch.multiply(row, buffers, weight.spec, each)
+        workspace(buffers["lanes"].device)
+        for choice in configuration.all_of(weight.spec):
+            if choice is None:
+                launch.warm_up(buffers, weight.spec, dtype)
+            else:
+                launches.load(choice, weight.spec.scheme.bits, dtype, buffers["lanes"].device)
         return buffers
 
     def forward(self, x: torch.Tensor, buffers: Mapping[str, torch.Tensor], spec: LayerSpec) -> torch.Tensor:
