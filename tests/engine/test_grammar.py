@@ -225,3 +225,21 @@ def test_a_request_whose_grammar_breaks_down_fails_alone(engine: Engine, monkeyp
     assert "the grammar could not be followed: " in broken.failure.message
     assert "\n" not in broken.failure.message
     assert other.finish.generated_tokens == 10
+
+
+class PanickingMatcher:
+    """Stands for llguidance's, whose panics, as of all Rust code, are no Exceptions."""
+
+    def compute_bitmask(self) -> bytes:
+        raise BaseException("injected\nand more")
+
+
+def test_a_matcher_that_panics_fails_its_request_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.grammars, "start", lambda grammar: grammar and GrammarState(PanickingMatcher()))
+        plain = Request(PROMPT, SamplingParams(max_new_tokens=10))
+        broken, other = submit_all(engine, [sampled(Grammar("regex", "[0-9]{9}")), plain])
+    assert broken.failure is not None
+    assert broken.failure.message == "the grammar could not be followed: the matcher broke down: injected"
+    assert other.finish.generated_tokens == 10
+    assert engine.healthy()
