@@ -9,8 +9,9 @@ import torch
 
 from tests.conftest import Quantized
 from tests.engine.harness import Answer, ask, ask_all, start_engine
-from tgi_autoround.engine import Engine, EngineConfig, FinishReason, Request, SamplingParams, build_engine
+from tgi_autoround.engine import Engine, EngineConfig, FinishReason, Request, SamplingParams, StepReport, build_engine
 from tgi_autoround.engine.scheduler import Plan
+from tgi_autoround.engine.sequence import Sequence
 from tgi_autoround.errors import CheckpointError, ConfigError, EngineError
 
 PROMPT = list(range(3, 40))
@@ -153,6 +154,61 @@ def test_a_request_without_numbers_fails_and_is_not_answered_with_token_0(
     assert answer.outputs == []
 
 
+class Panic(BaseException):
+    """What a panic of Rust code is to Python."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Panic])
+def test_an_error_in_the_text_of_one_request_fails_that_request_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    finish_reason = Sequence._finish_reason
+
+    def explode_for_one(sequence: Sequence, text: str, *, is_eos: bool) -> FinishReason | None:
+        if sequence.request.params.seed == 1 and sequence.generated_tokens == 3:
+            raise error("injected")
+        return finish_reason(sequence, text, is_eos=is_eos)
+
+    monkeypatch.setattr(Sequence, "_finish_reason", explode_for_one)
+    requests = [(PROMPT, SamplingParams(max_new_tokens=20, seed=seed)) for seed in range(3)]
+    first, broken, last = ask_all(engine, requests)
+    assert broken.failure is not None
+    assert "failed on this request" in broken.failure.message
+    assert len(broken.outputs) == 2
+    assert [answer.finish.generated_tokens for answer in (first, last)] == [20, 20]
+    assert engine.healthy()
+
+
+class BrokenObserver:
+    """Fails whatever it is told, and counts how often it was."""
+
+    def __init__(self) -> None:
+        self.steps = self.rests = 0
+
+    def on_step(self, _report: StepReport) -> None:
+        self.steps += 1
+        raise RuntimeError("injected")
+
+    def on_idle(self) -> None:
+        self.rests += 1
+        raise RuntimeError("injected")
+
+
+def test_an_observer_that_raises_fails_no_request_and_leaves_the_engine_alive(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer = BrokenObserver()
+    monkeypatch.setattr(engine, "observer", observer)
+    for rests in (1, 2):
+        answer = ask(engine, PROMPT, max_new_tokens=5)
+        assert answer.failure is None
+        assert answer.finish.generated_tokens == 5
+        while observer.rests < rests:
+            assert engine.healthy()
+            time.sleep(0.001)
+    assert observer.steps == 10
+
+
 def test_an_engine_that_dies_leaves_nobody_waiting(quantized: Quantized, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_arguments: object) -> None:
         raise RuntimeError("injected")
@@ -190,6 +246,36 @@ def test_stop_without_drain_fails_what_is_running(quantized: Quantized) -> None:
     engine.stop()
     assert answer.failure is not None
     assert "shutting down" in answer.failure.message
+
+
+def test_an_engine_that_was_never_started_can_be_stopped_without_waiting(quantized: Quantized) -> None:
+    engine, _tokenizer, _config = build_engine(EngineConfig(quantized(bits=4)))
+    begin = time.monotonic()
+    engine.stop(drain_s=60)
+    assert time.monotonic() - begin < 30
+    with pytest.raises(EngineError, match="stopped"):
+        engine.submit(Request(PROMPT, SamplingParams(max_new_tokens=1)), Answer())
+
+
+class RecordingObserver:
+    def __init__(self) -> None:
+        self.reports: list[StepReport] = []
+
+    def on_step(self, report: StepReport) -> None:
+        self.reports.append(report)
+
+    def on_idle(self) -> None:
+        """Not of interest."""
+
+
+def test_only_requests_count_and_not_the_warm_up(quantized: Quantized) -> None:
+    observer = RecordingObserver()
+    engine, _tokenizer, _config = build_engine(EngineConfig(quantized(bits=4)))
+    engine.observer = observer
+    engine.start()
+    ask(engine, PROMPT, max_new_tokens=2)
+    engine.stop(drain_s=10)
+    assert [report.admitted_tokens for report in observer.reports] == [len(PROMPT)] * 2
 
 
 def test_quantize_is_refused_for_a_floating_point_model(tiny_llama: Path) -> None:

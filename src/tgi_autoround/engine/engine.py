@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,7 +22,7 @@ from tgi_autoround.engine.observer import Observer, StepReport
 from tgi_autoround.engine.request import Failure, OnEvent, Output, Request, SamplingParams
 from tgi_autoround.engine.runner import ModelRunner
 from tgi_autoround.engine.sampling import Choice, Chooser
-from tgi_autoround.engine.scheduler import Plan, Scheduler
+from tgi_autoround.engine.scheduler import Counts, Plan, Scheduler
 from tgi_autoround.engine.sequence import Sequence
 from tgi_autoround.engine.token_texts import TokenTexts
 from tgi_autoround.errors import EngineError
@@ -93,11 +94,14 @@ class Engine:
 
     def stop(self, drain_s: float = 0.0) -> None:
         """Give running requests up to `drain_s` seconds, fail what is left, end the thread."""
-        self._idle.wait(drain_s)
+        has_started = self._thread.ident is not None
+        if has_started:
+            self._idle.wait(drain_s)
         with self._submitting:
             self._stopping = True
         self._wake.set()
-        self._thread.join()
+        if has_started:
+            self._thread.join()
 
     def _warm_up(self) -> None:
         params = SamplingParams(max_new_tokens=min(2, self.limits.max_total_tokens - 1))
@@ -110,6 +114,7 @@ class Engine:
                 sequence.add(Choice(0, 0.0), self._texts, is_eos=False)
             if sequence.generated_tokens == params.max_new_tokens:
                 self._scheduler.finish(sequence)
+        self._scheduler.counts = Counts()
         self._runner.check_architecture()
 
     def _run(self) -> None:
@@ -132,19 +137,21 @@ class Engine:
             if plan is None:
                 self._rest()
                 continue
+            started = time.perf_counter()
             try:
                 self._step(plan)
             except Exception:
                 logger.exception("a step failed; its %d requests fail with it", len(plan.sequences))
                 self._fail(plan.sequences, "the model failed on this batch; see the server's log")
+            else:
+                self._report(plan, time.perf_counter() - started)
 
     def _rest(self) -> None:
         """Wait for work. A submission sets `wake` after it has cleared `idle`, so neither is missed."""
         with self._submitting:
             if not self._inbox:
                 self._idle.set()
-        if self.observer is not None:
-            self.observer.on_idle()
+        self._tell(lambda observer: observer.on_idle())
         self._wake.wait()
         self._wake.clear()
 
@@ -156,34 +163,48 @@ class Engine:
                 self._scheduler.finish(sequence)
 
     def _step(self, plan: Plan) -> None:
-        started = time.perf_counter()
         due, logits = self._runner.step(plan)
         choices = self._runner.greedy_choices()
         if choices is None:
             choices = self._chooser.choose([sequence.sampler for sequence in due], logits) if due else []
         for sequence, choice in zip(due, choices, strict=True):
             self._emit(sequence, choice)
-        self._report(plan, time.perf_counter() - started)
 
     def _report(self, plan: Plan, step_s: float) -> None:
         self._scheduler.pace.record(len(plan.decoding), plan.prompt_tokens, step_s)
+        counts = self._scheduler.counts
+        report = StepReport(
+            method="prefill" if plan.chunks else "decode",
+            batch_size=len(plan.sequences),
+            batch_tokens=self._scheduler.held_tokens,
+            queue_size=len(self._scheduler.waiting) + len(self._inbox),
+            inference_s=step_s,
+            admitted_tokens=counts.admitted_tokens,
+            reused_tokens=counts.reused_tokens,
+            preemptions=counts.preemptions,
+        )
+        self._tell(lambda observer: observer.on_step(report))
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
+        """An observer that fails must not take the engine down with it."""
         if self.observer is None:
             return
-        counts = self._scheduler.counts
-        self.observer.on_step(
-            StepReport(
-                method="prefill" if plan.chunks else "decode",
-                batch_size=len(plan.sequences),
-                batch_tokens=self._scheduler.held_tokens,
-                queue_size=len(self._scheduler.waiting) + len(self._inbox),
-                inference_s=step_s,
-                admitted_tokens=counts.admitted_tokens,
-                reused_tokens=counts.reused_tokens,
-                preemptions=counts.preemptions,
-            )
-        )
+        try:
+            tell(self.observer)
+        except Exception:
+            logger.exception("the engine's observer failed")
 
     def _emit(self, sequence: Sequence, choice: Choice) -> None:
+        """What fails here is one sequence's own: its text, its grammar. A panic of Rust code is no Exception."""
+        try:
+            self._give_token(sequence, choice)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            logger.exception("a request's next token failed; the request fails with it")
+            self._fail((sequence,), "the server failed on this request; see its log")
+
+    def _give_token(self, sequence: Sequence, choice: Choice) -> None:
         if not math.isfinite(choice.logprob):
             self._fail((sequence,), sequence.why_no_token)
             return
