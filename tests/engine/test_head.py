@@ -1,5 +1,7 @@
 """An output projection that is rounded while the model is loaded."""
 
+import logging
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,8 @@ from tgi_autoround.engine import EngineConfig, build_engine
 from tgi_autoround.engine.head import AS_STORED, round_head, round_to_nearest
 from tgi_autoround.linear import QLinear
 
+FP16_STEP = 2.0**-24
+"""Between numbers so small that fp16 has no other."""
 DEMO_MODEL = Path(__file__).parents[2] / "assets" / "demo-model"
 
 
@@ -37,6 +41,30 @@ def test_without_a_choice_the_head_is_rounded_where_activations_are(bits: int | 
     model = _model(nn.Linear(128, 64))
     round_head(model, bits, dtype=torch.float32, exact=exact)
     assert isinstance(model.head, nn.Linear) == kept
+
+
+def test_without_a_choice_the_head_stays_where_no_kernel_rounds_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "auto_round_kernel", None)  # as where auto-round-lib is not installed
+    model = _model(nn.Linear(128, 64))
+    round_head(model, None, dtype=torch.float32, exact=False)
+    assert isinstance(model.head, nn.Linear)
+
+
+def test_the_log_tells_the_bits_and_the_kernel_of_a_rounded_head(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    model = _model(nn.Linear(128, 64))
+    round_head(model, 4, dtype=torch.float32, exact=True)
+    assert f"rounded to 4 bits and runs on {model.head.kernel.name}" in caplog.text
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("size", [1e-3, 1e-4, 1e-5])
+def test_small_weights_are_rounded_as_finely_as_the_stored_scales_can_tell(bits: int, size: float) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(256, 300, bias=False)
+    head.weight.data.uniform_(-size, size)
+    error = (round_to_nearest(head, bits).dequantize() - head.weight).abs().max()
+    assert error <= 0.51 * (2 * size / (2**bits - 2) + FP16_STEP)
 
 
 def test_a_rounded_head_computes_what_its_weight_says() -> None:

@@ -1,5 +1,6 @@
 """The output projection rounded to few bits while the model is loaded: a large part of what a small batch reads."""
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,34 +12,44 @@ from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme
 from tgi_autoround.kernels import select
 from tgi_autoround.linear import QLinear
 
+logger = logging.getLogger(__name__)
+
 AS_STORED = 16
+DEFAULT_BITS = 8
 GROUP_SIZE_OF_BITS = {4: 32, 8: 128}
 _ROWS_AT_ONCE = 4096
+_FP16_STEP = 2.0**-24
+"""Between fp16's numbers below its smallest normal one."""
 
 
 def round_head(model: Any, bits: int | None, *, dtype: torch.dtype, exact: bool) -> None:
     """Replace the model's floating-point head by one of 4 or 8 bits in groups; AS_STORED and quantized heads stay.
 
-    None is 8 bits on a CPU whose kernels round activations to as many anyway, which costs nothing that can be measured
+    None is 8 bits where the kernel rounds activations to as many anyway, which costs nothing that can be measured
     (docs/performance.md), and AS_STORED elsewhere. Raises UnsupportedError where no kernel takes it.
     """
     head = model.get_output_embeddings()
-    if bits is None:
-        bits = 8 if model.device.type == "cpu" and not exact else AS_STORED
     if bits == AS_STORED or not isinstance(head, nn.Linear):
         return
-    weight = round_to_nearest(head, bits)
-    kernel = select(weight.spec, model.device, dtype, exact=exact)
-    model.set_output_embeddings(QLinear(weight, kernel, model.device, dtype))
+    spec = _spec(head, bits or DEFAULT_BITS)
+    kernel = select(spec, model.device, dtype, exact=exact)
+    if bits is None and kernel.exact:
+        return
+    model.set_output_embeddings(QLinear(round_to_nearest(head, spec.scheme.bits), kernel, model.device, dtype))
+    logger.info("the output projection is rounded to %d bits and runs on %s", spec.scheme.bits, kernel.name)
 
 
 def round_to_nearest(linear: nn.Linear, bits: int) -> NormalForm:
     """Return the weight rounded to `bits`, in groups of one size, which is smaller where in_features is odd to it."""
-    group_size = math.gcd(GROUP_SIZE_OF_BITS[bits], linear.in_features)
-    scheme = QuantScheme(bits, group_size, bits == 8, Packing.GPTQ)
-    spec = LayerSpec("lm_head", scheme, linear.in_features, linear.out_features, linear.bias is not None)
+    spec = _spec(linear, bits)
     codes, zero_points, scales = (torch.cat(parts, dim=1) for parts in zip(*_rounded(linear.weight, spec), strict=True))
     return NormalForm(spec, codes, zero_points, scales, linear.bias)
+
+
+def _spec(linear: nn.Linear, bits: int) -> LayerSpec:
+    group_size = math.gcd(GROUP_SIZE_OF_BITS[bits], linear.in_features)
+    scheme = QuantScheme(bits, group_size, bits == 8, Packing.GPTQ)
+    return LayerSpec("lm_head", scheme, linear.in_features, linear.out_features, linear.bias is not None)
 
 
 def _rounded(weight: torch.Tensor, spec: LayerSpec) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -66,5 +77,6 @@ def _asymmetric(groups: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Te
 
 
 def _as_stored(scales: torch.Tensor) -> torch.Tensor:
-    """As fp16 holds them, and not 0 where a whole group is."""
-    return scales.clamp_(min=torch.finfo(torch.float16).tiny).half().float()
+    """As fp16 holds them: above 0, and rounded up where its steps are coarse, so that codes reach every weight."""
+    few_bits = (scales / _FP16_STEP).ceil_().clamp_(min=1) * _FP16_STEP
+    return torch.where(scales < torch.finfo(torch.float16).tiny, few_bits, scales).half().float()

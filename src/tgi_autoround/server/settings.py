@@ -94,7 +94,12 @@ class ServeConfig:
     cpu_compute: str = option("int8", "Activations of the CPU kernels: int8 (fast) or fp32 (exact).", own=True)
     kv_cache_memory: str | None = option(None, "Memory of the KV cache, such as 2GiB.", own=True)
     threads: int | None = option(None, "CPU threads of the engine.", own=True)
-    lm_head_bits: int | None = option(None, "Bits of the output projection: 4, 8, or 16 as it is stored.", own=True)
+    lm_head_bits: int | None = option(
+        None,
+        "Bits that a floating-point output projection is rounded to: 4, 8, or 16 to keep it as stored. "
+        "Default: 8 on CPUs whose kernels run --cpu-compute int8, else 16.",
+        own=True,
+    )
     prefix_caching: bool = option(
         True, "Reuse what was computed for prompts that begin alike.", own=True, variable="PREFIX_CACHING"
     )
