@@ -1,6 +1,5 @@
 """A model directory -> an engine that is ready to start."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from tgi_autoround.checkpoint import Checkpoint, open_checkpoint
+from tgi_autoround.checkpoint.json_files import read_object, show
 from tgi_autoround.engine import forward, lora
 from tgi_autoround.engine.config import EngineConfig, position_count, resolve_limits
 from tgi_autoround.engine.engine import Engine
@@ -57,7 +57,7 @@ def build_engine(config: EngineConfig) -> tuple[Engine, PreTrainedTokenizerBase,
     )
     cache = KVCache(model.config, limits.max_batch_size, limits.max_total_tokens, cache_dtype, device)
     tokenizer = _load_tokenizer(config)
-    logger.info("%s on %s in %s, %d bytes of cache a token", limits, device, dtype, per_token)
+    logger.info("%s on %s in %s; %d bytes of cache a token in %s", limits, device, dtype, per_token, cache_dtype)
     engine = Engine(
         forward.make_runner(config, model, weights, cache, adapters),
         Scheduler(limits, cache),
@@ -96,16 +96,22 @@ def _load_tokenizer(config: EngineConfig) -> PreTrainedTokenizerBase:
 
 def _eos_token_ids(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The ends of text named by config.json, generation_config.json and the tokenizer."""
-    ids: set[int | None] = {tokenizer.eos_token_id}
-    for source in (checkpoint.config, _generation_config(checkpoint.model_dir)):
+    ids = {tokenizer.eos_token_id} - {None}
+    sources = {"config.json": checkpoint.config, "generation_config.json": _generation_config(checkpoint.model_dir)}
+    for name, source in sources.items():
         named = source.get("eos_token_id")
-        ids.update(named if isinstance(named, list) else [named])
-    return frozenset(token_id for token_id in ids if token_id is not None)
+        listed = named if isinstance(named, list) else [] if named is None else [named]
+        if not all(isinstance(token_id, int) for token_id in listed):
+            raise CheckpointError(
+                f"{checkpoint.model_dir / name}: eos_token_id is {show(named)}; it must be a token's number or a list "
+                "of such"
+            )
+        ids.update(listed)
+    return frozenset(ids)
 
 
 def _generation_config(model_dir: Path) -> dict[str, Any]:
     path = model_dir / "generation_config.json"
     if not path.exists():
         return {}
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return config
+    return read_object(path)
