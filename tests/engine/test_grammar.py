@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from tests.engine.harness import ask, start_engine, submit_all
+from tests.engine.harness import Answer, ask, start_engine, submit_all
 from tgi_autoround.engine import Engine, FinishReason, Grammar, Request, SamplingParams
 from tgi_autoround.engine.grammar import Grammars, GrammarState
 from tgi_autoround.engine.grammar.cache import KEPT_GRAMMARS
@@ -177,6 +177,20 @@ def test_the_least_recently_used_grammar_is_dropped_and_made_again(engine: Engin
         engine.grammars.compile(grammar)
     (answer,) = submit_all(engine, [sampled(grammars[0])])
     assert answer.finish.generated_text == "a"
+
+
+def test_a_compiled_grammar_is_not_compiled_again_however_many_came_since(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = engine.grammars.compile(Grammar("regex", "[xyz]{7}"))
+    for count in range(1, KEPT_GRAMMARS + 2):
+        engine.grammars.compile(Grammar("regex", f"b{{{count}}}"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Grammars, "_build", lambda _grammars, grammar: pytest.fail(f"{grammar} was compiled again"))
+        answer = Answer()
+        engine.submit(sampled(compiled), answer)
+    assert answer.ended.wait(60)
+    assert re.fullmatch("[xyz]{7}", answer.finish.generated_text)
 
 
 def test_a_schema_put_together_of_parts_keeps_their_properties_open(engine: Engine) -> None:

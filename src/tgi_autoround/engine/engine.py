@@ -72,7 +72,7 @@ class Engine:
     def submit(self, request: Request, on_event: OnEvent) -> None:
         """Queue a request. Raises EngineError where it does not fit the model or the engine has stopped.
 
-        A grammar is to be compiled before, by `grammars.compile`, which may take a while.
+        A grammar is to be one that `grammars.compile` returned, as compiling may take a while.
         """
         self._admission.check(request)
         sequence = Sequence.of(request, on_event, self._tokenizer, self.grammars.start(request.params.grammar))

@@ -8,7 +8,10 @@ import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 
 class FinishReason(str, enum.Enum):
@@ -31,11 +34,13 @@ class Watermark:
 class Grammar:
     """What the generated text has to be: a match of a regular expression, or a document of a JSON schema.
 
-    `Engine.grammars.compile` takes it before a request with it is submitted.
+    A request is submitted with what `Engine.grammars.compile` has returned for it.
     """
 
     kind: Literal["json", "regex"]
     text: str
+    matcher: "LLMatcher | None" = field(default=None, repr=False, compare=False)
+    """Set by `compile`; without it the grammar is compiled while it is submitted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,10 +110,9 @@ class Validator:
             raise ValidationError("grammar is not supported")
         wanted = engine_grammar(grammar)
         try:
-            await asyncio.to_thread(self._engine.grammars.compile, wanted)
+            return await asyncio.to_thread(self._engine.grammars.compile, wanted)
         except GrammarError as error:
             raise invalid(str(error)) from error
-        return wanted
 
     def _new_tokens(self, input_length: int, parameters: GenerateParameters) -> int:
         """Return how many tokens may be generated after `input_length` of prompt."""

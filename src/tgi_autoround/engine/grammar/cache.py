@@ -1,11 +1,14 @@
 """Grammar -> matcher, the most recently used of which are kept."""
 
+import dataclasses
 import json
+import math
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from llguidance import LLMatcher, LLTokenizer
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -17,7 +20,9 @@ from tgi_autoround.errors import GrammarError
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
-KEPT_GRAMMARS = 64
+KEPT_GRAMMARS = 16
+_LIMITS = LLParserLimits(initial_lexer_fuel=200_000)
+"""A fifth of llguidance's own, which lets a short expression such as (x{1000}){1000} take seconds and 170 MB."""
 _JSON_OPTIONS: "JsonCompileOptions" = {"whitespace_flexible": True, "whitespace_pattern": "[ ]?", "lenient": False}
 """At most one space, as TGI has it: a model that may write blanks without end does. No keyword is ignored."""
 
@@ -33,16 +38,18 @@ class Grammars:
         self._building = threading.Lock()
         self._looking_up = threading.Lock()
 
-    def compile(self, grammar: Grammar) -> None:
-        """Make a grammar ready, which may take a second for the first of a large vocabulary.
+    def compile(self, grammar: Grammar) -> Grammar:
+        """Return the grammar made ready, which may take a second for the first of a large vocabulary.
 
         Raises GrammarError where it is malformed or asks for what cannot be enforced.
         """
-        self._matcher(grammar)
+        return dataclasses.replace(grammar, matcher=self._matcher(grammar))
 
     def start(self, grammar: Grammar | None) -> GrammarState | None:
-        """Return the place before the first token. Compiles a grammar that has been dropped since `compile`."""
-        return GrammarState(self._matcher(grammar).deep_copy()) if grammar else None
+        """Return the place before the first token. Compiles a grammar that is not one which `compile` returned."""
+        if grammar is None:
+            return None
+        return GrammarState((grammar.matcher or self._matcher(grammar)).deep_copy())
 
     def _matcher(self, grammar: Grammar) -> LLMatcher:
         with self._looking_up:
@@ -58,15 +65,24 @@ class Grammars:
 
     def _build(self, grammar: Grammar) -> LLMatcher:
         source = _from_json_schema(grammar.text) if grammar.kind == "json" else _from_regex(grammar.text)
-        vocabulary = self._tokens()
-        message = LLMatcher.validate_grammar(source, vocabulary)
-        if message:
-            raise _refusal(grammar, message)
-        matcher = LLMatcher(vocabulary, source, log_level=0)
-        matcher.compute_bitmask()
+        matcher = LLMatcher(self._tokens(), source, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise _refusal(grammar, matcher.get_error())
+        failure = self._failure_within_a_token(GrammarState(matcher))
+        if failure is not None:
+            raise _refusal(grammar, failure)
+        matcher.reset()
         return matcher
+
+    def _failure_within_a_token(self, state: GrammarState) -> str | None:
+        """Most limits that a grammar can break show in the masks before and after its first token."""
+        scores = torch.zeros(self._tokens().vocab_size)
+        state.rule_out(scores)
+        scores[self._eos_token_ids] = -math.inf
+        if scores.isfinite().any():
+            state.accept(int(scores.argmax()))
+            state.rule_out(scores)
+        return state.failure
 
     def _tokens(self) -> LLTokenizer:
         with self._building:
