@@ -30,7 +30,16 @@ def test_defaults_follow_from_the_model_and_a_quarter_of_the_free_memory() -> No
 
 
 @pytest.mark.parametrize("prefix_caching", [True, False])
-@pytest.mark.parametrize("options", [{}, {"max_batch_size": 3}, {"kv_cache_bytes": GIB, "max_total_tokens": 1000}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_batch_size": 3},
+        {"kv_cache_bytes": GIB, "max_total_tokens": 1000},
+        {"max_batch_total_tokens": 100_000},
+        {"kv_cache_bytes": 5000 * 2**16},
+    ],
+)
 def test_slots_that_are_reserved_and_prefixes_fit_the_budget_together(
     options: dict[str, int], prefix_caching: bool
 ) -> None:
@@ -41,7 +50,31 @@ def test_slots_that_are_reserved_and_prefixes_fit_the_budget_together(
     assert (slot_tokens + chosen.prefix_cache_tokens) * 2**16 <= options.get("kv_cache_bytes", 0.8 * 8 * GIB)
 
 
-def test_max_batch_total_tokens_may_take_all_free_memory() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"max_batch_total_tokens": 102_400}, {"kv_cache_bytes": 4096 * 2**16}, {"kv_cache_bytes": int(6.4 * GIB)}],
+)
+def test_reserved_memory_that_slots_take_whole_is_not_taken_for_prefixes_again(options: dict[str, int]) -> None:
+    chosen = limits(reserves_slots=True, **options)
+    tokens = chosen.max_batch_size * chosen.max_total_tokens + chosen.prefix_cache_tokens
+    assert tokens * 2**16 <= options.get("kv_cache_bytes", int(0.8 * 8 * GIB))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_batch_total_tokens": 110_000}, "max_batch_total_tokens 110000 needs 6875 MiB of cache"),
+        ({"kv_cache_bytes": 7 * GIB}, "kv_cache_bytes is 7168 MiB"),
+    ],
+)
+def test_a_fifth_of_a_gpus_free_memory_stays_for_the_steps_whatever_is_asked(
+    options: dict[str, int], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        limits(reserves_slots=True, **options)
+
+
+def test_on_a_cpu_max_batch_total_tokens_may_take_all_free_memory() -> None:
     assert limits(max_batch_total_tokens=131_000).max_batch_total_tokens == 131_000
 
 

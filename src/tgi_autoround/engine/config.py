@@ -97,8 +97,9 @@ def resolve_limits(
     """
     _check_counts(config)
     total, longest_input = _request_lengths(config, positions)
-    share = GPU_MEMORY_SHARE_FOR_CACHE if reserves_slots else MEMORY_SHARE_FOR_CACHE
-    budget = _cache_tokens(config, total, bytes_per_token, available_bytes, share)
+    budget_bytes = _cache_bytes(config, available_bytes, reserves_slots=reserves_slots)
+    fitting = _fitting_tokens(config, total, bytes_per_token, budget_bytes)
+    budget = config.max_batch_total_tokens or fitting
     slots = config.max_batch_size or DEFAULT_MAX_BATCH_SIZE
     prefix_tokens = budget if config.prefix_caching else 0
     if reserves_slots:
@@ -107,6 +108,7 @@ def resolve_limits(
             budget -= prefix_tokens
         slots = min(slots, budget // total)
         budget = min(budget, slots * total)
+        prefix_tokens = min(prefix_tokens, fitting - slots * total)
     return EngineLimits(
         max_input_tokens=longest_input,
         max_total_tokens=total,
@@ -142,12 +144,25 @@ def _request_lengths(config: EngineConfig, positions: int) -> tuple[int, int]:
     return total, longest_input
 
 
-def _cache_tokens(config: EngineConfig, total: int, bytes_per_token: int, available_bytes: int, share: float) -> int:
-    """Return the tokens that the cache may hold: as many as asked for, or as fit the memory for it."""
+def _cache_bytes(config: EngineConfig, available_bytes: int, *, reserves_slots: bool) -> int:
+    """Return the memory that the cache may take: what was asked for, or its share of what is free."""
+    if not reserves_slots:
+        share = MEMORY_SHARE_FOR_CACHE if config.max_batch_total_tokens is None else 1
+        return config.kv_cache_bytes or int(available_bytes * share)
+    most = int(available_bytes * GPU_MEMORY_SHARE_FOR_CACHE)
+    if config.kv_cache_bytes is not None and config.kv_cache_bytes > most:
+        raise ConfigError(
+            f"kv_cache_bytes is {config.kv_cache_bytes / 2**20:.0f} MiB, but of the GPU's free memory "
+            f"{most / 2**20:.0f} MiB can be cache; lower it"
+        )
+    return config.kv_cache_bytes or most
+
+
+def _fitting_tokens(config: EngineConfig, total: int, bytes_per_token: int, budget_bytes: int) -> int:
+    """Return the tokens that fit the memory, which must be those of one request and those asked for."""
     asked = config.max_batch_total_tokens
     if asked is not None and asked < total:
         raise ConfigError(f"max_batch_total_tokens is {asked}; it must be at least max_total_tokens {total}")
-    budget_bytes = config.kv_cache_bytes or int(available_bytes * (1 if asked else share))
     fitting = budget_bytes // bytes_per_token
     if asked is not None and asked > fitting:
         raise ConfigError(
@@ -159,7 +174,7 @@ def _cache_tokens(config: EngineConfig, total: int, bytes_per_token: int, availa
             f"one request of max_total_tokens {total} needs {total * bytes_per_token / 2**20:.0f} MiB of cache, "
             f"but the budget is {budget_bytes / 2**20:.0f} MiB; lower max_total_tokens or raise the cache memory"
         )
-    return asked or fitting
+    return fitting
 
 
 def position_count(config: PreTrainedConfig) -> int:
