@@ -290,6 +290,19 @@ def test_a_model_without_tokenizer_is_refused(quantized: Quantized, tmp_path: Pa
         build_engine(EngineConfig(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "not valid JSON"), ("[]", "must hold a JSON object"), ('{"eos_token_id": {"a": 1}}', "eos_token_id is")],
+)
+def test_a_broken_generation_config_is_refused_in_a_sentence_that_names_it(
+    quantized: Quantized, tmp_path: Path, content: str, words: str
+) -> None:
+    model_dir = shutil.copytree(quantized(bits=4), tmp_path / "model")
+    (model_dir / "generation_config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=rf"generation_config\.json.*{words}"):
+        build_engine(EngineConfig(model_dir))
+
+
 def test_an_end_of_text_token_ends_the_generation(engine: Engine, quantized: Quantized, tmp_path: Path) -> None:
     free = ask(engine, PROMPT, max_new_tokens=20).token_ids
     model_dir = shutil.copytree(quantized(bits=4), tmp_path / "model")

@@ -100,7 +100,7 @@ def _eos_token_ids(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -
     sources = {"config.json": checkpoint.config, "generation_config.json": _generation_config(checkpoint.model_dir)}
     for name, source in sources.items():
         named = source.get("eos_token_id")
-        listed = named if isinstance(named, list) else [] if named is None else [named]
+        listed = [token_id for token_id in (named if isinstance(named, list) else [named]) if token_id is not None]
         if not all(isinstance(token_id, int) for token_id in listed):
             raise CheckpointError(
                 f"{checkpoint.model_dir / name}: eos_token_id is {show(named)}; it must be a token's number or a list "
