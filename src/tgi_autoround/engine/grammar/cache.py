@@ -65,24 +65,15 @@ class Grammars:
 
     def _build(self, grammar: Grammar) -> LLMatcher:
         source = _from_json_schema(grammar.text) if grammar.kind == "json" else _from_regex(grammar.text)
-        matcher = LLMatcher(self._tokens(), source, log_level=0, limits=_LIMITS)
+        vocabulary = self._tokens()
+        matcher = LLMatcher(vocabulary, source, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise _refusal(grammar, matcher.get_error())
-        failure = self._failure_within_a_token(GrammarState(matcher))
+        failure = _failure_within_a_token(matcher, vocabulary)
         if failure is not None:
             raise _refusal(grammar, failure)
         matcher.reset()
         return matcher
-
-    def _failure_within_a_token(self, state: GrammarState) -> str | None:
-        """Most limits that a grammar can break show in the masks before and after its first token."""
-        scores = torch.zeros(self._tokens().vocab_size)
-        state.rule_out(scores)
-        scores[self._eos_token_ids] = -math.inf
-        if scores.isfinite().any():
-            state.accept(int(scores.argmax()))
-            state.rule_out(scores)
-        return state.failure
 
     def _tokens(self) -> LLTokenizer:
         with self._building:
@@ -117,6 +108,18 @@ def _from_regex(pattern: str) -> str:
     if pattern.endswith("$") and escapes % 2 == 0:
         pattern = pattern[:-1]
     return LLMatcher.grammar_from_regex(pattern)
+
+
+def _failure_within_a_token(matcher: LLMatcher, vocabulary: LLTokenizer) -> str | None:
+    """Take a step, because most limits that a grammar can break show in the masks before and after its first token."""
+    state = GrammarState(matcher)
+    scores = torch.zeros(vocabulary.vocab_size)
+    state.rule_out(scores)
+    scores[vocabulary.eos_tokens] = -math.inf
+    if scores.isfinite().any():
+        matcher.consume_token(int(scores.argmax()))
+        state.rule_out(scores)
+    return state.failure
 
 
 def _refusal(grammar: Grammar, message: str) -> GrammarError:

@@ -1,4 +1,4 @@
-"""JSON schemas as TGI reads them: an object holds the properties that the schema names, and no others."""
+"""JSON schemas as TGI reads them: properties make an object, which holds them and no others."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ _OPENING = ("additionalProperties", "unevaluatedProperties", "patternProperties"
 
 
 def close_objects(schema: Any) -> Any:
-    """Return the schema with `additionalProperties: false` where it lists properties and says nothing of others.
+    """Return the schema with `type: object` and `additionalProperties: false` where it lists properties.
 
-    What the result allows, the schema allows. Objects that are put together from several schemas stay as they are,
-    because each part would forbid the other parts' properties.
+    Each is added where the schema says nothing of it; `properties` alone would also allow what is no object. What the
+    result allows, the schema allows. Objects that are put together from several schemas stay as they are, because each
+    part would forbid the other parts' properties.
     """
     if not isinstance(schema, dict) or "allOf" in schema:
         return schema
@@ -23,8 +24,10 @@ def close_objects(schema: Any) -> Any:
     if isinstance(schema.get("items"), dict):
         closed["items"] = close_objects(schema["items"])
     if "properties" in schema:
-        if not any(keyword in schema for keyword in (*_COMBINED, *_OPENING)):
-            closed["additionalProperties"] = False
+        if not any(keyword in schema for keyword in _COMBINED):
+            closed.setdefault("type", "object")
+            if not any(keyword in schema for keyword in _OPENING):
+                closed["additionalProperties"] = False
         return closed
     for keyword in _LISTED_SCHEMAS:
         if isinstance(schema.get(keyword), list):
