@@ -9,16 +9,20 @@ import torch
 from tests.kernels.cuda.fake_driver import FakeDriver, compiled_double
 from tests.kernels.cuda.layers import random_layer
 from tgi_autoround.checkpoint import LayerSpec
-from tgi_autoround.kernels.cuda import HopperKernel, driver, launch, launcher, layout, manifest, op
+from tgi_autoround.kernels.cuda import HopperKernel, driver, launch, launcher, layout, manifest, op, plan
+from tgi_autoround.kernels.cuda.configuration import Configuration
 from tgi_autoround.kernels.cuda.hopper.configuration import all_of, choose
 from tgi_autoround.kernels.cuda.hopper.shipped import FewRows, hopper
 from tgi_autoround.kernels.cuda.manifest import Argument, Cubin, TensorMap
+from tgi_autoround.kernels.cuda.plan import Activations, PortablePlan
+from tgi_autoround.kernels.cuda.shipped import portable
 from tgi_autoround.kernels.cuda.specialization import Specialization
 from tgi_autoround.kernels.cuda.workspace import workspace
 
 CPU = torch.device("cpu")
 STREAMS = {0: 0xA0, 1: 0xA1}
 SIZES_OF_FEW = (*[8] * 6, *[4] * 8, 8, 8)
+SIZES_OF_PORTABLE = (*[8] * 8, *[4] * 10, 8, 8)
 SIZES_OF_MANY = (*[128, 4, 4, 8, 8] * 4, *[8] * 4, *[4] * 7, 8, 8)
 FEW_ROWS, MANY_ROWS = 4, 300
 
@@ -38,9 +42,9 @@ def cubin_of(made: Specialization) -> Cubin:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
-    """A driver, torch's own state of a GPU, and all Hopper kernels with no machine code in them."""
+    """A driver, torch's own state of a GPU, and every kernel with no machine code in it."""
     double = FakeDriver(compiled_double())
-    shipped = {(each.architecture, each.name): cubin_of(each) for each in hopper()}
+    shipped = {(each.architecture, each.name): cubin_of(each) for each in (*hopper(), *portable())}
     monkeypatch.setattr(driver, "library", lambda: double.library)
     monkeypatch.setattr(manifest, "shipped", lambda: shipped)
     monkeypatch.setattr(Cubin, "image", lambda self: b"machine code")
@@ -87,6 +91,30 @@ def test_every_call_passes_its_own_addresses_for_few_rows(fake: FakeDriver, sym:
             assert calls[0].split("values ")[1].split() == [
                 str(value) for value in (x.data_ptr(), *addresses, result.data_ptr(), *numbers, 0, 0)
             ]
+
+
+def test_every_call_of_the_portable_kernel_passes_its_own_addresses(
+    fake: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "workspace", lambda device: workspace(CPU))
+    space, gpu = workspace(CPU), torch.device("cuda", 0)
+    spec, buffers = layer_of(4, False, 1024, 512, bias=True)
+    other = {name: tensor.clone() for name, tensor in buffers.items()}
+    multiply = PortablePlan(
+        Activations(FEW_ROWS, 1024, torch.bfloat16, gpu), spec, Configuration(16, 64, warps=4, stages=3, splits=2)
+    )
+    fake.calls()
+    fake.expect_parameters(SIZES_OF_PORTABLE)
+    for of_layer in (buffers, other):
+        x = torch.zeros(FEW_ROWS, 1024, dtype=torch.bfloat16)
+        result = multiply(x, of_layer)
+        names = ("lanes", "scales", "zero_points", "bias")
+        of_tensors = (x.data_ptr(), *(address_of(of_layer, name) for name in names), result.data_ptr())
+        of_workspace = (space.partial_sums.data_ptr(), space.arrivals.data_ptr())
+        numbers = (FEW_ROWS, 1024, 1024, 512, 128, 8, 8, 4, 0, 1)
+        (call,) = fake.calls()
+        assert " grid 8 2 1 " in call
+        assert call.split("values ")[1] == " ".join(map(str, (*of_tensors, *of_workspace, *numbers, 0, 0)))
 
 
 @pytest.mark.parametrize(("bits", "sym", "bias"), [(4, True, False), (4, False, True), (8, False, False)])
@@ -196,3 +224,26 @@ def test_layers_of_a_kind_are_warmed_up_once(monkeypatch: pytest.MonkeyPatch) ->
         counts.append(len(run))
         run.clear()
     assert [bool(count) for count in counts] == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_nothing_is_loaded_for_a_second_layer_of_a_kind_nor_while_serving(
+    fake: FakeDriver, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    from tgi_autoround.kernels.cuda import jit
+
+    compiled: list[str] = []
+    monkeypatch.setattr(launch, "pack_lanes", layout.pack_lanes)
+    monkeypatch.setattr(launch, "_WARM", set())
+    monkeypatch.setattr(jit, "multiply", lambda *_: compiled.append("multiply"))
+    monkeypatch.setattr(jit, "dequantize", lambda *_: compiled.append("dequantize"))
+    layer, kernel = random_layer(bits, False, 1024, 512, 128), HopperKernel()
+    kernel.prepare(layer, CPU, torch.bfloat16)
+    assert any(call.startswith("load") for call in fake.calls())
+    compiled.clear()
+    second = replace(layer, spec=replace(layer.spec, name="another"))
+    buffers = kernel.prepare(second, CPU, torch.bfloat16)
+    assert (fake.calls(), compiled) == ([], [])
+    for rows in (*range(1, 70), 96, 128, 129, 256, 257, 512, 1000):
+        kernel.forward(torch.zeros(rows, 1024, dtype=torch.bfloat16), buffers, second.spec)
+        assert not any(call.startswith("load") for call in fake.calls()), rows
