@@ -1,12 +1,15 @@
 """`attend_step` against softmax(q k) v written out one query at a time."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig
 
 from tgi_autoround.engine.attention import AttentionOptions, PromptChunk, StepLayout, attend_step
+from tgi_autoround.engine.attention_masked import attend_masked
 from tgi_autoround.engine.kv_cache import KVCache
 
 HEADS, KV_HEADS, WIDTH, MAX_TOKENS = 4, 2, 8, 64
@@ -85,3 +88,48 @@ def attended(
         scores.append(float(options.sinks[head]))
     weights = torch.tensor(scores, dtype=torch.float64).softmax(0)[: position + 1 - first]
     return (weights @ cache.values[1][slot, kv_head, first : position + 1].double()).float()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_long_prompt_is_attended_in_blocks_that_hold_a_bounded_number_of_scores(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    query = torch.randn(1, HEADS, 30, WIDTH, generator=random)
+    keys, values = (torch.randn(1, KV_HEADS, MAX_TOKENS, WIDTH, generator=random) for _ in range(2))
+    arguments = query, keys, values, torch.arange(MAX_TOKENS - 30, MAX_TOKENS)[None], OPTIONS[name]
+    whole = attend_masked(*arguments)
+    scores_of_a_token = HEADS * (MAX_TOKENS + 1)
+    monkeypatch.setattr("tgi_autoround.engine.attention_masked.SCORES_AT_ONCE", 4 * scores_of_a_token)
+    with LargestTensor() as seen:
+        in_blocks = attend_masked(*arguments)
+    assert torch.allclose(in_blocks, whole, atol=1e-6)
+    assert seen.numbers <= 4 * scores_of_a_token
+
+
+class LargestTensor(TorchDispatchMode):
+    """How many numbers the largest tensor holds that is made meanwhile."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = operation(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("name", ["softcap", "sinks"])
+def test_scores_of_bfloat16_keys_are_not_rounded_to_bfloat16(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    query = 20 * torch.randn(1, HEADS, 30, WIDTH, generator=random)
+    keys, values = (torch.randn(1, KV_HEADS, MAX_TOKENS, WIDTH, generator=random) for _ in range(2))
+    rounded = [tensor.bfloat16() for tensor in (query, keys, values)]
+    places, options = torch.arange(MAX_TOKENS - 30, MAX_TOKENS)[None], replace(OPTIONS[name], scaling=1.0)
+    if options.softcap is not None:
+        options = replace(options, softcap=50.0)
+    expected = attend_masked(*(tensor.float() for tensor in rounded), places, options)
+    got = attend_masked(*rounded, places, options)
+    assert got.dtype == torch.bfloat16
+    assert (got - expected).norm() < 0.004 * expected.norm()

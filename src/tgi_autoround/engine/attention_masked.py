@@ -7,6 +7,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tgi_autoround.engine.attention_options import AttentionOptions
 
+SCORES_AT_ONCE = 2**25
+"""Products of query heads and keys, in float32, of which there are a few copies."""
+
 
 def attend_masked(
     query: torch.Tensor,
@@ -21,6 +24,21 @@ def attend_masked(
     keys [batch, kv_heads, seen, head_dim], values [batch, kv_heads, seen, value_width] of positions from `first` on
     -> [batch, heads, tokens, value_width]
     """
+    if not _is_fused(options):
+        query, keys = query.float(), keys.float()  # or their products would be rounded to the type of the cache
+    in_a_block = max(1, SCORES_AT_ONCE // (query.shape[0] * query.shape[1] * keys.shape[2]))
+    blocks = zip(torch.split(query, in_a_block, dim=2), torch.split(positions, in_a_block, dim=1), strict=True)
+    return torch.cat([_attend(rows, keys, values, at, options, first) for rows, at in blocks], dim=2)
+
+
+def _attend(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    positions: torch.Tensor,
+    options: AttentionOptions,
+    first: int,
+) -> torch.Tensor:
     distance = positions[:, None, :, None] - torch.arange(first, first + keys.shape[2], device=query.device)
     visible = distance >= 0
     if options.window is not None:
@@ -28,10 +46,14 @@ def attend_masked(
     bias = None
     if options.key_bias is not None:
         bias = _relative(options.key_bias, positions, slice(first, first + keys.shape[2]))
-    if options.softcap is None and options.sinks is None:
+    if _is_fused(options):
         mask = visible if bias is None else bias.masked_fill(~visible, -math.inf).to(query.dtype)
         return _fused(query, keys, values, mask, options.scaling)
     return _step_by_step(query, keys, values, visible, bias, options)
+
+
+def _is_fused(options: AttentionOptions) -> bool:
+    return options.softcap is None and options.sinks is None
 
 
 def _relative(key_bias: torch.Tensor, positions: torch.Tensor, seen: slice) -> torch.Tensor:
@@ -66,10 +88,11 @@ def _step_by_step(
     bias: torch.Tensor | None,
     options: AttentionOptions,
 ) -> torch.Tensor:
+    """Query and keys in float32, values in any type, which is the result's."""
     batch, heads, tokens, width = query.shape
     kv_heads, seen = keys.shape[1:3]
     grouped = query.reshape(batch, kv_heads, -1, width)
-    scores = (grouped @ keys.transpose(-1, -2)).reshape(batch, heads, tokens, seen).float()
+    scores = (grouped @ keys.transpose(-1, -2)).reshape(batch, heads, tokens, seen)
     scores = scores * (width**-0.5 if options.scaling is None else options.scaling)
     if options.softcap is not None:
         scores = options.softcap * torch.tanh(scores / options.softcap)
