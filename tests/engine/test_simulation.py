@@ -66,7 +66,7 @@ class Simulation:
         self.cache.move = watched  # type: ignore[method-assign]
 
     def _check_memory(self) -> None:
-        in_use = self.cache.resident_tokens + self.scheduler._prefixes.tokens
+        in_use = self.cache.resident_tokens + self.scheduler._slots._prefixes.tokens
         assert in_use <= self.limits.max_batch_total_tokens
 
     def run(self, requests: int) -> None:
@@ -166,7 +166,7 @@ def test_every_stream_is_what_it_would_be_alone_and_no_limit_is_passed(
 
 
 def _check_nothing_leaks(simulation: Simulation) -> None:
-    prefixes = simulation.scheduler._prefixes
+    prefixes = simulation.scheduler._slots._prefixes
     prefixes.shrink(0)
     assert sorted(prefixes._free) == list(range(prefixes._capacity))
     simulation.cache.keep_only([])

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from tgi_autoround.engine.config import EngineLimits
 from tgi_autoround.engine.kv_cache import KVCache
 from tgi_autoround.engine.pace import Pace
-from tgi_autoround.engine.prefix_cache import PrefixCache
 from tgi_autoround.engine.sequence import Sequence
+from tgi_autoround.engine.slots import Slots
 
 GROWTH_SHARE = 0.25
 """Part of the tokens a batch may still generate that has to fit when another joins. Most requests end long before
@@ -75,20 +75,18 @@ class Scheduler:
 
     def __init__(self, limits: EngineLimits, cache: KVCache) -> None:
         self._limits = limits
-        self._cache = cache
-        self._prefixes = PrefixCache(cache, limits.prefix_cache_tokens)
+        self._slots = Slots(limits, cache)
         self._arrivals = 0
         self._rationed_steps = 0
         self._entered: list[Sequence] = []
         self.pace = Pace()
         self.counts = Counts()
-        self._slots: list[Sequence | None] = []
         self.waiting: deque[Sequence] = deque()
 
     @property
     def running(self) -> list[Sequence]:
         """The batch, in the order of its slots."""
-        return [sequence for sequence in self._slots if sequence is not None]
+        return self._slots.sequences
 
     @property
     def held_tokens(self) -> int:
@@ -107,25 +105,25 @@ class Scheduler:
         self._keep_prompts()
         while self.held_tokens > self._limits.max_batch_total_tokens:
             self._preempt(max(self.running, key=lambda sequence: sequence.arrival))
-        self._close_gaps()
+        self._slots.close_gaps()
         decoding = tuple(sequence for sequence in self.running if sequence.is_decoding)
         chunks = self._plan_chunks(decoding)
         if not decoding and not chunks:
             return None
-        self._take_memory(decoding, chunks)
+        self._slots.take([sequence.cached + 1 for sequence in decoding] + [chunk.stop for chunk in chunks])
         self._entered = [chunk.sequence for chunk in chunks if chunk.is_last]
         return Plan(decoding, tuple(chunks))
 
     def finish(self, sequence: Sequence) -> None:
         """Take a sequence out whose tokens may be of use to others that begin alike."""
         if sequence.is_decoding:
-            self._keep(sequence)
+            self._slots.keep(sequence)
         self._take_out(sequence)
 
     def fail(self, sequence: Sequence) -> None:
         """Take a sequence out that the model failed on."""
         if sequence.is_decoding:
-            self._cache.erase(sequence.slot)
+            self._slots.erase(sequence)
         self._take_out(sequence)
 
     def _plan_chunks(self, decoding: tuple[Sequence, ...]) -> list[Chunk]:
@@ -153,7 +151,7 @@ class Scheduler:
         return min(whole, self.pace.prompt_tokens(decoding))
 
     def _can_admit(self) -> bool:
-        if not self.waiting or len(self._slots) == self._limits.max_batch_size:
+        if not self.waiting or self._slots.are_taken:
             return False
         batch = (*self.running, self.waiting[0])
         growth = sum(sequence.reserved_tokens - sequence.held_tokens for sequence in batch)
@@ -162,22 +160,12 @@ class Scheduler:
 
     def _admit(self) -> Sequence:
         sequence = self.waiting.popleft()
-        sequence.slot = len(self._slots)
         sequence.request.started_at = sequence.request.started_at or time.perf_counter()
-        self._slots.append(sequence)
+        self._slots.enter(sequence)
         self.counts.admitted_tokens += sequence.prefill_tokens
-        if self._limits.prefix_cache_tokens and not sequence.request.prefill_logprobs:
-            self._reuse_prefix(sequence)
+        if not sequence.request.prefill_logprobs:
+            self.counts.reused_tokens += self._slots.reuse_prefix(sequence)
         return sequence
-
-    def _reuse_prefix(self, sequence: Sequence) -> None:
-        """Room is made for the copy first, which may cost the end of what was found."""
-        self._cache.take(sequence.slot, self._prefixes.match(sequence))
-        self._fit_memory([other.cached for other in self.running[:-1]] + [sequence.prefill_tokens])
-        if found := self._prefixes.match(sequence):
-            self._prefixes.load(sequence, found)
-            sequence.cached = found
-            self.counts.reused_tokens += found
 
     def _preempt(self, sequence: Sequence) -> None:
         self._take_out(sequence)
@@ -189,62 +177,15 @@ class Scheduler:
         """Take a sequence out, wherever it is; the gap that its slot leaves is closed by the next plan."""
         if sequence.slot < 0:
             self.waiting.remove(sequence)
-            return
-        self._erase_unseen(sequence)
-        self._slots[sequence.slot] = None
-        sequence.slot = -1
-
-    def _close_gaps(self) -> None:
-        """Move the last of those that decode into the gaps among them, then up whoever comes after."""
-        running = self.running
-        decoding = [sequence for sequence in running if sequence.is_decoding]
-        gaps = [slot for slot in range(len(decoding)) if self._slots[slot] is None]
-        for slot, sequence in zip(gaps, reversed(decoding), strict=False):
-            self._relocate(sequence, slot)
-        for slot, sequence in enumerate(running[len(decoding) :], start=len(decoding)):
-            if sequence.slot != slot:
-                self._relocate(sequence, slot)
-        del self._slots[len(running) :]
-
-    def _relocate(self, sequence: Sequence, slot: int) -> None:
-        """A step that runs ahead of its plan may have stored the next token already."""
-        tokens = sequence.cached + sequence.is_decoding
-        in_use = self._cache.resident_tokens + self._prefixes.tokens
-        is_tight = in_use + tokens > self._limits.max_batch_total_tokens
-        self._cache.move(sequence.slot, slot, tokens, give_back=is_tight)
-        self._erase_unseen(sequence)
-        self._slots[sequence.slot], self._slots[slot] = None, sequence
-        sequence.slot = slot
-
-    def _erase_unseen(self, sequence: Sequence) -> None:
-        """Until it decodes nobody has looked at what the model made of it, which may be no numbers."""
-        if not sequence.is_decoding:
-            self._cache.erase(sequence.slot)
+        else:
+            self._slots.leave(sequence)
 
     def _keep_prompts(self) -> None:
         """Prompts computed in the last step, but for those whose numbers were none: these are out by now."""
         for sequence in self._entered:
             if sequence.slot >= 0:
-                self._keep(sequence)
+                self._slots.keep(sequence)
         self._entered = []
-
-    def _keep(self, sequence: Sequence) -> None:
-        if self._limits.prefix_cache_tokens:
-            room = self._limits.max_batch_total_tokens - self._cache.resident_tokens
-            self._prefixes.save(sequence, room)
-
-    def _take_memory(self, decoding: tuple[Sequence, ...], chunks: list[Chunk]) -> None:
-        held = [sequence.cached + 1 for sequence in decoding] + [chunk.stop for chunk in chunks]
-        for slot, tokens in enumerate(held):
-            self._cache.take(slot, tokens)
-        self._fit_memory(held)
-
-    def _fit_memory(self, held_tokens: list[int]) -> None:
-        """What slots no longer hold goes first, then the prefixes that were not used for longest."""
-        budget = self._limits.max_batch_total_tokens
-        if self._cache.resident_tokens + self._prefixes.tokens > budget:
-            self._cache.keep_only(held_tokens)
-            self._prefixes.shrink(budget - self._cache.resident_tokens)
 
     @staticmethod
     def _add_chunk(chunks: list[Chunk], sequence: Sequence, budget: int) -> int:
