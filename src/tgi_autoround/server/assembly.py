@@ -13,6 +13,7 @@ from tgi_autoround.server.app import create_app
 from tgi_autoround.server.bridge import Bridge
 from tgi_autoround.server.chat_template import ChatTemplate
 from tgi_autoround.server.context import ServerContext
+from tgi_autoround.server.grammar_compiler import GrammarCompiler
 from tgi_autoround.server.infer import Infer
 from tgi_autoround.server.metrics import Metrics
 from tgi_autoround.server.model_source import ModelSource
@@ -38,17 +39,23 @@ def assemble(
     engine.observer = metrics
     bridge = Bridge(engine, config.max_concurrent_requests, metrics)
     prompts = Prompts(tokenizer, config.validation_workers)
+    compiler = GrammarCompiler(engine.grammars)
     context = ServerContext(
         info=_info(config, source, engine.limits),
         prompts=prompts,
         chat_template=ChatTemplate(tokenizer),
         bridge=bridge,
-        infer=Infer(Validator(config, engine, prompts), bridge, metrics, Spans(tracing)),
+        infer=Infer(Validator(config, engine, prompts, compiler), bridge, metrics, Spans(tracing)),
         metrics=metrics,
         compute_type=os.environ.get("COMPUTE_TYPE") or _compute_type(),
         returns_full_text=source.pipeline_tag in (None, "text-generation"),
     )
-    return create_app(context, config, on_shutdown=engine.stop)
+
+    def stop() -> None:
+        compiler.close()
+        engine.stop()
+
+    return create_app(context, config, on_shutdown=stop)
 
 
 def _info(config: ServeConfig, source: ModelSource, limits: EngineLimits) -> Info:

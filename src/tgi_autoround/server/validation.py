@@ -3,7 +3,6 @@
 Rules, order and wording are those of router/src/validation.rs, TGI 3.3.7.
 """
 
-import asyncio
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from tgi_autoround.engine import Engine, Grammar, Request, SamplingParams, Watermark
 from tgi_autoround.errors import GrammarError
 from tgi_autoround.server.errors import ValidationError
+from tgi_autoround.server.grammar_compiler import GrammarCompiler
 from tgi_autoround.server.grammars import engine_grammar, invalid
 from tgi_autoround.server.prompts import Prompts
 from tgi_autoround.server.schemas.generate import GenerateParameters
@@ -36,11 +36,12 @@ class ValidRequest:
 class Validator:
     """The limits of this server, and what its engine can do."""
 
-    def __init__(self, config: ServeConfig, engine: Engine, prompts: Prompts) -> None:
+    def __init__(self, config: ServeConfig, engine: Engine, prompts: Prompts, compiler: GrammarCompiler) -> None:
         self._config = config
         self._engine = engine
         self._limits = engine.limits
         self._prompts = prompts
+        self._compiler = compiler
         self._watermark = _watermark(config)
 
     def check_stream(self, parameters: GenerateParameters) -> None:
@@ -105,12 +106,12 @@ class Validator:
             raise ValidationError(f"`truncate` must be strictly positive and less than {longest}. Given: {truncate}")
 
     async def _compiled(self, grammar: GrammarType) -> Grammar:
-        """Return a grammar that the engine has compiled, on another thread because it may take seconds."""
+        """Return a grammar that the engine has compiled."""
         if self._config.disable_grammar_support:
             raise ValidationError("grammar is not supported")
         wanted = engine_grammar(grammar)
         try:
-            return await asyncio.to_thread(self._engine.grammars.compile, wanted)
+            return await self._compiler.compile(wanted)
         except GrammarError as error:
             raise invalid(str(error)) from error
 

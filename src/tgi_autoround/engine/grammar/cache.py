@@ -45,6 +45,11 @@ class Grammars:
         """
         return dataclasses.replace(grammar, matcher=self._matcher(grammar))
 
+    def compiled(self, grammar: Grammar) -> Grammar | None:
+        """Return the grammar made ready where it is one of those kept."""
+        matcher = self._kept(grammar)
+        return dataclasses.replace(grammar, matcher=matcher) if matcher else None
+
     def start(self, grammar: Grammar | None) -> GrammarState | None:
         """Return the place before the first token. Compiles a grammar that is not one which `compile` returned."""
         if grammar is None:
@@ -52,16 +57,23 @@ class Grammars:
         return GrammarState((grammar.matcher or self._matcher(grammar)).deep_copy())
 
     def _matcher(self, grammar: Grammar) -> LLMatcher:
+        matcher = self._kept(grammar)
+        if matcher is None:
+            matcher = self._build(grammar)
+            self._keep(grammar, matcher)
+        return matcher
+
+    def _kept(self, grammar: Grammar) -> LLMatcher | None:
         with self._looking_up:
             if grammar in self._matchers:
                 self._matchers.move_to_end(grammar)
-                return self._matchers[grammar]
-        matcher = self._build(grammar)
+            return self._matchers.get(grammar)
+
+    def _keep(self, grammar: Grammar, matcher: LLMatcher) -> None:
         with self._looking_up:
             self._matchers[grammar] = matcher
             if len(self._matchers) > KEPT_GRAMMARS:
                 self._matchers.popitem(last=False)
-        return matcher
 
     def _build(self, grammar: Grammar) -> LLMatcher:
         source = _from_json_schema(grammar.text) if grammar.kind == "json" else _from_regex(grammar.text)
