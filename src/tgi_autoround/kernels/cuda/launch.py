@@ -79,7 +79,7 @@ def pack_lanes(codes: torch.Tensor, bits: int) -> torch.Tensor:
         function = launcher.find(shipped.pack_name(bits), codes.device.index) if is_shipped else None
         if function is not None:
             values = (codes.data_ptr(), lanes.data_ptr(), in_features, out_features)
-            function.launch(grid, values, launcher.current_stream(codes.device.index))
+            function.queue(grid, values)
         else:
             from tgi_autoround.kernels.cuda import jit
 
@@ -112,9 +112,7 @@ def _dequantize(buffers: Buffers, spec: LayerSpec, part: slice, x: torch.Tensor)
         name = shipped.dequantize_name(spec.scheme.bits, x.dtype)
         function = launcher.find(name, x.device.index) if is_shipped else None
         if function is not None:
-            function.launch(
-                grid, (*map(torch.Tensor.data_ptr, tensors), *numbers), launcher.current_stream(x.device.index)
-            )
+            function.queue(grid, (*map(torch.Tensor.data_ptr, tensors), *numbers))
         else:
             from tgi_autoround.kernels.cuda import jit
 
