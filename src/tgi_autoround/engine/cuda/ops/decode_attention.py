@@ -81,17 +81,23 @@ def _multiprocessors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 1
 
 
-@functools.cache
 def _workspace(
     device: torch.device, sequences_times_heads: int, splits: int, group: int, dims: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return room for each split's sum, for its largest score and the sum of its weights, and counters of arrivals.
 
-    All layers share it: their kernels run one after the other.
+    All layers share it, and batches of about its size: their kernels run one after the other. One split uses none.
     """
-    partial = torch.empty(sequences_times_heads, splits, group, dims, dtype=torch.float32, device=device)
-    extremes = torch.empty(sequences_times_heads, splits, 2, group, dtype=torch.float32, device=device)
-    return partial, extremes, torch.zeros(sequences_times_heads, dtype=torch.int32, device=device)
+    parts = sequences_times_heads * splits if splits > 1 else 1
+    return _kept(device, int(triton.next_power_of_2(parts)), group, dims)
+
+
+@functools.cache
+def _kept(device: torch.device, parts: int, group: int, dims: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Captured graphs hold the addresses, so that what was once made stays."""
+    partial = torch.empty(parts, group, dims, dtype=torch.float32, device=device)
+    extremes = torch.empty(parts, 2, group, dtype=torch.float32, device=device)
+    return partial, extremes, torch.zeros(parts, dtype=torch.int32, device=device)
 
 
 @triton.jit(do_not_specialize=["scaling", "softcap", "window"], do_not_specialize_on_alignment=["positions"])

@@ -49,10 +49,16 @@ def choose_on_device(
     )
 
 
-@functools.cache
 def _workspace(
     device: torch.device, rows: int, parts: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return room for each part's largest logit, its token and its sum, and counters of a row's arrivals."""
+    return _kept(device, int(triton.next_power_of_2(rows)), parts)
+
+
+@functools.cache
+def _kept(device: torch.device, rows: int, parts: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Captured graphs hold the addresses, so that what was once made stays; batches of about a size share it."""
     best, sums = torch.empty(2, rows, parts, dtype=torch.float32, device=device)
     best_tokens = torch.empty(rows, parts, dtype=torch.int32, device=device)
     return best, best_tokens, sums, torch.zeros(rows, dtype=torch.int32, device=device)
