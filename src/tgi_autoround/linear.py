@@ -29,6 +29,10 @@ class QLinear(nn.Module):
             x = x.index_select(-1, self.input_order)
         return self.kernel.forward(x, self._buffers, self.spec)  # type: ignore[arg-type]
 
+    def kernel_buffers(self) -> dict[str, torch.Tensor]:
+        """Return what the kernel has made of the weight, by its names; the tensors live as long as the layer."""
+        return {name: buffer for name, buffer in self.named_buffers() if name != "input_order"}
+
     def extra_repr(self) -> str:
         """Show the layer's spec and kernel where torch prints the model."""
         return f"{self.spec}, kernel={self.kernel.name}"

@@ -16,7 +16,7 @@ from tgi_autoround.engine.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _PlannedRows:
     """The rows of a started step that a plan asks for."""
 
     step: StartedStep
@@ -43,12 +43,12 @@ class _Ahead:
     sequences: tuple[Sequence, ...]
     cached: list[int]
 
-    def rows_of(self, sequences: tuple[Sequence, ...]) -> _Rows | None:
+    def rows_of(self, sequences: tuple[Sequence, ...]) -> _PlannedRows | None:
         """Return what a plan decodes, or None where it decodes something else."""
         row_of = {sequence: row for row, sequence in enumerate(self.sequences) if self.cached[row] == sequence.cached}
         if not sequences or any(sequence not in row_of for sequence in sequences):
             return None
-        return _Rows(self.step, [row_of[sequence] for sequence in sequences])
+        return _PlannedRows(self.step, [row_of[sequence] for sequence in sequences])
 
 
 class CudaRunner(ModelRunner):
@@ -66,7 +66,7 @@ class CudaRunner(ModelRunner):
         super().__init__(CudaModel(decoder, device), cache)
         self._graphs = DecodeGraphs(decoder, batch_sizes(cuda_graphs, cache.keys[0].shape[0]), device)
         self._ahead: _Ahead | None = None
-        self._greedy: _Rows | None = None
+        self._greedy: _PlannedRows | None = None
 
     @torch.inference_mode()
     def step(self, plan: Plan) -> tuple[list[Sequence], torch.Tensor]:
@@ -97,9 +97,9 @@ class CudaRunner(ModelRunner):
         """Return what the last step's sequences choose, where the step has chosen for them."""
         return self._greedy.choices() if self._greedy is not None else None
 
-    def _start(self, sequences: tuple[Sequence, ...]) -> _Rows:
+    def _start(self, sequences: tuple[Sequence, ...]) -> _PlannedRows:
         tokens, positions = [sequence.tokens[-1] for sequence in sequences], [sequence.cached for sequence in sequences]
-        return _Rows(self._graphs.start(tokens, positions), list(range(len(sequences))))
+        return _PlannedRows(self._graphs.start(tokens, positions), list(range(len(sequences))))
 
     def _run_ahead(self, step: StartedStep, sequences: tuple[Sequence, ...]) -> None:
         self._ahead = _Ahead(self._graphs.follow(step), sequences, [sequence.cached for sequence in sequences])

@@ -16,7 +16,7 @@ Product = Callable[[torch.Tensor, torch.Tensor], object]
 def product(linear: Linear) -> Product:
     """Return the linear as a function that allocates nothing where its kernel can do that."""
     if isinstance(linear, QLinear) and isinstance(linear.kernel, ArkKernel) and linear.input_order is None:
-        return linear.kernel.bind(linear._buffers, linear.spec)  # type: ignore[arg-type]
+        return linear.kernel.bind(linear.kernel_buffers(), linear.spec)
     if isinstance(linear, nn.Linear):
         return _dense(linear)
     return lambda rows, out: out.copy_(linear(rows))

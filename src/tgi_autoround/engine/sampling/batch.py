@@ -14,6 +14,8 @@ from tgi_autoround.engine.sampling.processors import process
 from tgi_autoround.engine.sampling.sampler import Sampler
 from tgi_autoround.engine.sampling.warpers import candidates
 
+_HAS_TRITON = find_spec("triton") is not None
+
 
 class Chooser:
     """Chooses for batch after batch in memory that it keeps: taking megabytes anew costs more than the work in them."""
@@ -59,11 +61,13 @@ class Chooser:
     def _memory(self, logits: torch.Tensor) -> torch.Tensor:
         rows, vocabulary = logits.shape
         if rows > self._scores.shape[0] or vocabulary != self._scores.shape[1]:
-            self._scores, self._cumulated = torch.empty(2, rows, vocabulary, device=logits.device)
+            self._scores = torch.empty(rows, vocabulary, device=logits.device)
         return self._scores[:rows]
 
     def _draw(self, samplers: Sequence[Sampler], probabilities: torch.Tensor) -> list[int]:
         """Return, for each row of probabilities, the token at which their cumulated sum passes a random number."""
+        if self._cumulated.shape != self._scores.shape:
+            self._cumulated = torch.empty_like(self._scores)
         cumulated = torch.cumsum(probabilities, -1, out=self._cumulated[: len(samplers)])
         total = cumulated[:, -1:].contiguous()
         draws = torch.tensor([[sampler.draw()] for sampler in samplers]).reshape(-1, 1) * total
@@ -74,7 +78,7 @@ class Chooser:
 
 
 def _greedy(logits: torch.Tensor) -> list[Choice]:
-    if logits.is_cuda and find_spec("triton") is not None:
+    if logits.is_cuda and _HAS_TRITON:
         from tgi_autoround.engine.cuda.ops.greedy import choose_greedy
 
         return [Choice(*pair) for pair in zip(*choose_greedy(logits), strict=True)]
