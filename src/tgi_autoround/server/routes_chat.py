@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -14,10 +15,9 @@ from tgi_autoround.server.documentation import TAG, VALIDATION_ERROR, streaming
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Answer
 from tgi_autoround.server.json_route import JsonRoute
-from tgi_autoround.server.prompts import simple_tokens
 from tgi_autoround.server.responses import json_response, openai_error_event
 from tgi_autoround.server.schemas.chat import ChatCompletion, ChatRequest
-from tgi_autoround.server.schemas.generate import ChatTokenizeResponse, TokenizeResponse
+from tgi_autoround.server.schemas.generate import ChatTokenizeResponse
 from tgi_autoround.server.schemas.tools import ToolCall
 from tgi_autoround.server.stream import DONE, Events, EventStream, event, unless_client_leaves
 from tgi_autoround.server.tool_calls import CallReader, call_in
@@ -49,9 +49,9 @@ async def chat_completions(body: ChatRequest, request: Request, context: Context
 async def chat_tokenize(body: ChatRequest, context: Context) -> Response:
     """Apply the chat template and tokenize the result."""
     text = prompt_of(body, context.chat_template).prompt.text
-    encoding = await context.prompts.encode(text, add_special_tokens=False)
-    tokens = TokenizeResponse(simple_tokens(text, encoding))
-    return json_response(ChatTokenizeResponse(tokenize_response=tokens, templated_text=text))
+    tokens = await context.prompts.token_list(text, add_special_tokens=False)
+    answer = {"tokenize_response": orjson.Fragment(tokens), "templated_text": text}
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 async def _answer(

@@ -13,7 +13,6 @@ from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, VALIDATIO
 from tgi_autoround.server.errors import ApiError
 from tgi_autoround.server.infer import Answer, End, Prompt, Step
 from tgi_autoround.server.json_route import JsonRoute
-from tgi_autoround.server.prompts import simple_tokens
 from tgi_autoround.server.responses import error_event, json_list_response, json_response
 from tgi_autoround.server.schemas.generate import (
     BestOfSequence,
@@ -67,8 +66,8 @@ async def generate_stream(body: GenerateRequest, context: Context) -> Response:
 @router.post("/tokenize", response_model=TokenizeResponse, responses=VALIDATION_ERROR)
 async def tokenize(body: GenerateRequest, context: Context) -> Response:
     """Tokenize `inputs`."""
-    encoding = await context.prompts.encode(body.inputs, add_special_tokens=True)
-    return json_response(TokenizeResponse(simple_tokens(body.inputs, encoding)))
+    tokens = await context.prompts.token_list(body.inputs, add_special_tokens=True)
+    return Response(tokens, media_type="application/json")
 
 
 def _streamed(prompt: Prompt, context: ServerContext) -> Response:
