@@ -1,6 +1,7 @@
 """The options of `serve` are TGI's launcher options, by flag and by variable."""
 
 import dataclasses
+import math
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from tgi_autoround.server.settings import (
     bytes_of,
     checked,
     cuda_graphs_of,
+    flag,
     lora_adapters_of,
 )
 
@@ -131,6 +133,34 @@ def test_neutral_values_are_accepted(options: dict[str, object]) -> None:
 def test_what_cannot_be_done_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         checked(ServeConfig(model_id="m", **options))
+
+
+LEAST = {
+    "port": 0,
+    "max_concurrent_requests": 1,
+    "max_best_of": 1,
+    "max_stop_sequences": 0,
+    "max_top_n_tokens": 0,
+    "max_client_batch_size": 1,
+    "validation_workers": 1,
+    "payload_limit": 1,
+    "graceful_termination_timeout": 0,
+    "threads": 1,
+}
+
+
+@pytest.mark.parametrize(("name", "least"), LEAST.items())
+def test_a_number_below_an_options_least_is_refused_by_name(name: str, least: int) -> None:
+    checked(ServeConfig(model_id="m", **{name: least}))
+    with pytest.raises(ConfigError, match=f"^{flag(name)} {least - 1} must be at least {least}$"):
+        checked(ServeConfig(model_id="m", **{name: least - 1}))
+
+
+@pytest.mark.parametrize("name", ["watermark_delta", "waiting_served_ratio", "watermark_gamma", "cuda_memory_fraction"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_share_or_strength_that_is_no_number_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"^{flag(name)} "):
+        checked(ServeConfig(model_id="m", **{name: value}))
 
 
 def test_lora_adapters_are_ids_with_or_without_directory_or_revision() -> None:

@@ -26,7 +26,7 @@ class Bridge:
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold one of the places for requests. Raises OverloadedError when none is free: nobody waits here."""
-        if self._taken_places == self._places:
+        if self._taken_places >= self._places:
             raise OverloadedError
         self._taken_places += 1
         try:

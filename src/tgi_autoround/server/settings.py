@@ -6,6 +6,7 @@ sentence otherwise: nothing a user asks for is dropped in silence.
 """
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,12 @@ QUANTIZE_METHODS = {"auto-round": "auto-round", "autoround": "auto-round", "none
 BYTE_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
-def option(default: Any, text: str, *, own: bool = False, variable: str | None = None) -> Any:
+def option(
+    default: Any, text: str, *, own: bool = False, variable: str | None = None, minimum: int | None = None
+) -> Any:
     """Declare an option that works; `own` marks those TGI's launcher does not have, `variable` one that TGI reads."""
-    return dataclasses.field(default=default, metadata={"help": text, "own": own, "variable": variable})
+    metadata = {"help": text, "own": own, "variable": variable, "minimum": minimum}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def neutral(default: Any, because: str, *others: Any) -> Any:
@@ -51,11 +55,11 @@ class ServeConfig:
     )
     trust_remote_code: bool = option(False, "Allow code from the model's repository to run.")
     hostname: str = option("0.0.0.0", "Address to listen on.")
-    port: int = option(3000, "Port to listen on.")
-    max_concurrent_requests: int = option(128, "Requests in progress before others get 429.")
-    max_best_of: int = option(2, "Largest `best_of`.")
-    max_stop_sequences: int = option(4, "Most stop sequences of a request.")
-    max_top_n_tokens: int = option(5, "Largest `top_n_tokens`.")
+    port: int = option(3000, "Port to listen on.", minimum=0)
+    max_concurrent_requests: int = option(128, "Requests in progress before others get 429.", minimum=1)
+    max_best_of: int = option(2, "Largest `best_of`.", minimum=1)
+    max_stop_sequences: int = option(4, "Most stop sequences of a request.", minimum=0)
+    max_top_n_tokens: int = option(5, "Largest `top_n_tokens`.", minimum=0)
     max_input_tokens: int | None = option(None, "Longest prompt of a request.")
     max_input_length: int | None = option(None, "TGI's older name of --max-input-tokens.")
     max_total_tokens: int | None = option(None, "Longest prompt plus output of a request.")
@@ -68,9 +72,9 @@ class ServeConfig:
     max_waiting_tokens: int | None = option(
         None, "Tokens that streams may get at their pace while a prompt waits. Default: any number."
     )
-    max_client_batch_size: int = option(4, "Most prompts of one /v1/completions request.")
-    validation_workers: int = option(2, "Threads that tokenize prompts.")
-    payload_limit: int = option(2_000_000, "Largest request body in bytes.")
+    max_client_batch_size: int = option(4, "Most prompts of one /v1/completions request.", minimum=1)
+    validation_workers: int = option(2, "Threads that tokenize prompts.", minimum=1)
+    payload_limit: int = option(2_000_000, "Largest request body in bytes.", minimum=1)
     api_key: str | None = option(None, "Require `Authorization: Bearer KEY` where TGI does.")
     cors_allow_origin: tuple[str, ...] = option((), "Origin a browser may call from; may be repeated. Default: any.")
     tokenizer_config_path: str | None = option(None, "A tokenizer_config.json whose chat template is used.")
@@ -90,10 +94,10 @@ class ServeConfig:
     otlp_endpoint: str | None = option(None, "OpenTelemetry collector (gRPC) that gets a trace of every request.")
     otlp_service_name: str = option("text-generation-inference.router", "Name of this service in its traces.")
     env: bool = option(False, "Log the versions of what runs here.")
-    graceful_termination_timeout: int = option(90, "Seconds that running requests get after SIGTERM.")
+    graceful_termination_timeout: int = option(90, "Seconds that running requests get after SIGTERM.", minimum=0)
     cpu_compute: str = option("int8", "Activations of the CPU kernels: int8 (fast) or fp32 (exact).", own=True)
     kv_cache_memory: str | None = option(None, "Memory of the KV cache, such as 2GiB.", own=True)
-    threads: int | None = option(None, "CPU threads of the engine.", own=True)
+    threads: int | None = option(None, "CPU threads of the engine.", own=True, minimum=1)
     lm_head_bits: int | None = option(
         None,
         "Bits that a floating-point output projection is rounded to: 4, 8, or 16 to keep it as stored. "
@@ -128,6 +132,7 @@ def checked(config: ServeConfig) -> ServeConfig:
         value = getattr(config, field.name)
         if value not in field.metadata.get("neutral", (value,)):
             raise ConfigError(f"{flag(field.name)} {value} has no meaning here: {field.metadata['because']}")
+        _check_number(field, value)
     _check_choice("quantize", config.quantize, QUANTIZE_METHODS)
     _check_choice("dtype", config.dtype, ("float16", "bfloat16", "float32"))
     _check_choice("kv_cache_dtype", config.kv_cache_dtype, ("float32", "bfloat16"))
@@ -194,6 +199,14 @@ def lora_adapters_of(adapters: str | None) -> tuple[AdapterSource, ...]:
     if twice := {name for name in ids if ids.count(name) > 1}:
         raise ConfigError(f"--lora-adapters names {', '.join(sorted(twice))} more than once; give each its own id")
     return tuple(sources)
+
+
+def _check_number(field: "dataclasses.Field[Any]", value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{flag(field.name)} {value} is no number; give a finite one")
+    minimum = field.metadata.get("minimum")
+    if minimum is not None and value is not None and value < minimum:
+        raise ConfigError(f"{flag(field.name)} {value} must be at least {minimum}")
 
 
 def _check_choice(name: str, value: Any, choices: Any) -> None:
