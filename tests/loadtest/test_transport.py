@@ -51,10 +51,12 @@ def test_arrivals_are_those_of_the_server(tls: ssl.SSLContext | None) -> None:
     script = [step for pause_s in pauses_s for step in (Pause(pause_s), text("word"))]
     with serving([*script, text("", "stop"), usage(5, 3), DONE], tls=tls) as url, client_of(url) as client:
         sent_s = client.send(REQUEST)[0].sent_s  # the first one pays for connecting
-        record = client.send(REQUEST)[0]
-    assert record.error is None
+        records = [client.send(REQUEST)[0] for _ in range(3)]
+    assert [record.error for record in records] == [None, None, None]
+    assert records[0].sent_s > sent_s
+    # Whoever else uses the processor makes times longer, never shorter.
+    record = min(records, key=lambda record: record.end_s - record.sent_s)
     assert record.first_token_s is not None
-    assert record.sent_s > sent_s
     assert record.first_token_s - record.sent_s == pytest.approx(0.20, abs=TOLERANCE_S)
     assert record.gaps_s == pytest.approx([0.10, 0.05], abs=TOLERANCE_S)
     assert record.end_s - record.sent_s == pytest.approx(0.35, abs=2 * TOLERANCE_S)
