@@ -247,3 +247,12 @@ def test_an_unknown_adapter_is_the_model_itself(server: LiveServer, path: str) -
         answer.pop("created", None)
         answer.pop("model", None)
     assert named == plain
+
+
+def test_a_path_with_a_slash_too_many_is_not_found(server: LiveServer) -> None:
+    assert server.post("/generate/", {"inputs": "A"}).status_code == 404
+
+
+def test_no_more_than_one_choice_is_asked_for_by_n_0(server: LiveServer) -> None:
+    response = server.post("/v1/chat/completions", {**CHAT, "n": 0, "max_tokens": 2})
+    assert (response.status_code, len(response.json()["choices"])) == (200, 1)

@@ -113,6 +113,17 @@ def test_a_log_line_for_people_has_the_same_fields(server: LiveServer) -> None:
     assert ' seed="None"}: tgi_autoround.server.infer: infer.py:' in line
 
 
+def test_what_clients_send_cannot_begin_a_line_of_the_log(server: LiveServer) -> None:
+    forged = "2026-01-01T00:00:00.000000Z  INFO forged"
+    tool_choice = f"x\n{forged}\x1b[31m\x85"
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    messages = [{"role": "user", "content": "A"}]
+    server.post("/v1/chat/completions", {"messages": messages, "tools": [tool], "tool_choice": tool_choice})
+    (line,) = [line for line in server.log.split("\n") if forged in line]
+    assert f"x\\n{forged}\\x1b[31m\\x85" in line
+    assert not line.startswith(forged)
+
+
 def test_a_missing_package_is_named(served_model: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["opentelemetry.exporter"] = None\n')
     command = [*COMMAND, "--model-id", str(served_model), "--port", "0", "--otlp-endpoint", "http://127.0.0.1:9"]

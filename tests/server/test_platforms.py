@@ -55,6 +55,14 @@ def test_vertex_needs_an_instance(server: LiveServer) -> None:
     assert (response.status_code, response.json()) == (422, error)
 
 
+def test_vertex_refuses_more_instances_than_may_run(server: LiveServer) -> None:
+    limit = server.http.get("/info").json()["max_concurrent_requests"]
+    refused_chat = {"messages": [{"role": "nobody", "content": "A"}], "n": 2}
+    response = server.post("/vertex", {"instances": [refused_chat] * (limit + 1)})
+    assert (response.status_code, response.json()["error_type"]) == (429, "overloaded")
+    assert server.post("/vertex", {"instances": [refused_chat] * limit}).json()["error_type"] == "validation"
+
+
 def test_an_instance_that_fails_fails_all(server: LiveServer) -> None:
     before = server.metric("tgi_request_failure", '{err="validation"}')
     response = server.post("/vertex", {"instances": [BODIES["/"], {"inputs": ""}]})

@@ -39,6 +39,7 @@ def create_app(context: ServerContext, config: ServeConfig, on_shutdown: Callabl
         license_info={"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        redirect_slashes=False,
         redoc_url=None,
     )
     app.state.context = context

@@ -73,7 +73,7 @@ def _parameters_of(chat: ChatRequest, grammar: GrammarType | None) -> GeneratePa
 def _refuse_unsupported(chat: ChatRequest) -> None:
     if chat.response_format is not None and chat.tools is not None:
         raise ToolError("Grammar and tools are mutually exclusive")
-    if chat.n not in (None, 1):
+    if (chat.n or 1) > 1:
         raise ValidationError("`n` != 1 is not supported")
     if chat.logit_bias:
         raise ValidationError("`logit_bias` is not supported")

@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tgi_autoround.server.spans import Span
 
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
 
@@ -20,7 +22,8 @@ class TextFormatter(logging.Formatter):
         span = getattr(record, "span", None)
         where = f"{span.name}{{{_fields(span)}}}: " if span else ""
         place = f"{record.name}: {record.filename}:{record.lineno}"
-        line = f"{_timestamp(record)} {_level(record):>5} {where}{place}: {record.getMessage()}"
+        told = _one_line(f"{where}{place}: {record.getMessage()}")
+        line = f"{_timestamp(record)} {_level(record):>5} {told}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -53,6 +56,11 @@ def set_up(*, as_json: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for http_client in ("httpx", "httpx2"):
         logging.getLogger(http_client).setLevel(logging.WARNING)
+
+
+def _one_line(text: str) -> str:
+    """Escape control characters and line ends: what clients sent must not look like lines of the log."""
+    return CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _fields(span: "Span") -> str:

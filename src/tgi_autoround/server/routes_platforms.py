@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from tgi_autoround.server.chat import prompt_of
 from tgi_autoround.server.context import Context, ServerContext
 from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, streaming
-from tgi_autoround.server.errors import ApiError, EmptyVertexError, VertexError
+from tgi_autoround.server.errors import ApiError, EmptyVertexError, OverloadedError, VertexError
 from tgi_autoround.server.infer import Prompt
 from tgi_autoround.server.json_route import JsonRoute
 from tgi_autoround.server.responses import json_response
@@ -52,6 +52,8 @@ async def vertex(body: VertexRequest, request: Request, context: Context) -> Res
     """Continue every instance; one that fails fails them all."""
     if not body.instances:
         raise EmptyVertexError
+    if len(body.instances) > context.info.max_concurrent_requests:
+        raise OverloadedError
     prompts = [_prompt_of(instance, context) for instance in body.instances]
     try:
         answers = await unless_client_leaves(request, all_of(context.infer.answer(prompt) for prompt in prompts))
