@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from tests.server.live import COMMAND, LiveServer, wait_for
 from tgi_autoround.server import rust
+from tgi_autoround.server.schemas.generate import GenerateParameters
+from tgi_autoround.server.spans import Spans
 
 TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 STAGES = ("validation", "queue", "inference")
@@ -102,12 +104,37 @@ def test_requests_are_traced_under_the_callers_trace_and_logged_as_tgi_logs_them
     )
     assert [second["span"]["name"], second["span"]["seed"]] == ["generate_stream", "None"]
     assert third["span"]["name"] == "chat_completions"
-    assert "parameters" not in third["span"]
+    assert third["span"]["parameters"].startswith("GenerateParameters { best_of: None")
+    assert "max_new_tokens: Some(2)" in third["span"]["parameters"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"messages": [{"role": "user", "content": "A"}]}, "chat_completions{parameters="),
+        ({"prompt": "A"}, "completions{total_time="),
+    ],
+)
+def test_an_invocation_is_logged_as_the_route_of_its_body(
+    server: LiveServer, body: dict[str, object], name: str, stream: bool
+) -> None:
+    server.http.post("/invocations", json={**body, "max_tokens": 2, "stream": stream})
+    assert f" INFO {name}" in [line for line in server.log.splitlines() if line.endswith(": Success")][-1]
+
+
+def test_the_parameters_of_a_span_are_written_when_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[object] = []
+    monkeypatch.setattr(rust, "struct", lambda parameters: written.append(parameters) or "text")
+    with Spans(None).request(GenerateParameters(), streams=False) as span:
+        pass
+    assert written == []
+    assert span.fields == {"parameters": "text"}
 
 
 def test_a_log_line_for_people_has_the_same_fields(server: LiveServer) -> None:
     server.generate("A", max_new_tokens=2)
-    (line, *_) = [line for line in server.log.splitlines() if line.endswith(": Success")]
+    line = [line for line in server.log.splitlines() if line.endswith(": Success")][-1]
     assert "  INFO generate{parameters=GenerateParameters { best_of: None" in line
     assert '} total_time="' in line
     assert ' seed="None"}: tgi_autoround.server.infer: infer.py:' in line
@@ -145,7 +172,7 @@ def test_reused_prompts_are_counted(server: LiveServer) -> None:
     server.generate(prompt, max_new_tokens=1)
     asked, reused = (server.metric(f"tgi_prefix_cache_{kind}_tokens") for kind in ("query", "hit"))
     server.generate(prompt, max_new_tokens=1)
-    assert server.metric("tgi_prefix_cache_hit_tokens") - reused >= 32
+    assert wait_for(lambda: server.metric("tgi_prefix_cache_hit_tokens") - reused >= 32)
     assert server.metric("tgi_prefix_cache_query_tokens") > asked
     assert server.metric("tgi_batch_preemptions") == 0
 

@@ -5,6 +5,7 @@ import logging
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from tgi_autoround.server import spans
 from tgi_autoround.server.chat import prompt_of
 from tgi_autoround.server.context import Context, ServerContext
 from tgi_autoround.server.documentation import GENERATION_ERRORS, TAG, streaming
@@ -43,7 +44,9 @@ async def invocations(body: SagemakerRequest, request: Request, context: Context
     if isinstance(given, CompatGenerateRequest):
         return await compat_generate(given, request, context)
     if isinstance(given, ChatRequest):
+        spans.serve_as(spans.CHAT)
         return await chat_completions(given, request, context)
+    spans.serve_as(spans.COMPLETIONS)
     return await completions(given, request, context)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,12 +17,14 @@ from tgi_autoround.server.schemas.generate import GenerateParameters
 if TYPE_CHECKING:
     from tgi_autoround.server.tracing import Trace, Tracing
 
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 NAMES = {
-    "/v1/chat/completions": "chat_completions",
-    "/v1/completions": "completions",
+    CHAT: "chat_completions",
+    COMPLETIONS: "completions",
     "/vertex": "vertex_compatibility",
 }
-"""TGI's names of spans that have no parameters; requests of the other routes are `generate` or `generate_stream`."""
+"""TGI's names of spans; requests of the other routes are `generate` or `generate_stream`."""
+WITHOUT_PARAMETERS = ("completions", "vertex_compatibility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Incoming:
 
 
 _incoming: ContextVar[Incoming] = ContextVar("incoming")
+
+
+def serve_as(path: str) -> None:
+    """Take the request that is being served for one of the route at `path`."""
+    _incoming.set(replace(_incoming.get(Incoming()), path=path))
 
 
 class IncomingRequests:
@@ -51,12 +58,22 @@ class IncomingRequests:
 
 @dataclass(slots=True)
 class Span:
-    """One request. `fields` are TGI's, in its order and spelling; they are the attributes of the trace too."""
+    """One request."""
 
     name: str
     trace: "Trace | None"
+    parameters: GenerateParameters | None
     started_ns: int = field(default_factory=time.time_ns)
-    fields: dict[str, str] = field(default_factory=dict)
+    outcome: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """TGI's, in its order and spelling, written out here because without a log or a trace nobody reads them.
+
+        They are the attributes of the trace too.
+        """
+        parameters = {} if self.parameters is None else {"parameters": rust.struct(self.parameters)}
+        return parameters | self.outcome
 
     def succeed(self, total_s: float, validation_s: float, finish: Finish, seed: int | None) -> None:
         """Record how it went."""
@@ -67,8 +84,8 @@ class Span:
             "inference_time": finish.inference_s,
             "time_per_token": finish.inference_s / finish.generated_tokens,
         }
-        self.fields |= {name: rust.duration(seconds) for name, seconds in times.items()}
-        self.fields["seed"] = rust.option(seed)
+        self.outcome = {name: rust.duration(seconds) for name, seconds in times.items()}
+        self.outcome["seed"] = rust.option(seed)
         if self.trace is not None:
             begin_s = 0.0
             for stage in ("validation", "queue", "inference"):
@@ -88,9 +105,7 @@ class Spans:
         incoming = _incoming.get(Incoming())
         name = NAMES.get(incoming.path, "generate_stream" if streams else "generate")
         trace = self._tracing.start(name, incoming.traceparent) if self._tracing else None
-        span = Span(name, trace)
-        if incoming.path not in NAMES:
-            span.fields["parameters"] = rust.struct(parameters)
+        span = Span(name, trace, None if name in WITHOUT_PARAMETERS else parameters)
         try:
             yield span
         except Exception as error:
