@@ -114,6 +114,18 @@ def test_the_choice_of_no_tool_is_answered_with_text(server: LiveServer) -> None
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_that_chose_no_tool_is_one_request_and_none_dropped(server: LiveServer, stream: bool) -> None:
+    def counts() -> list[float]:
+        names = [("tgi_request_count", ""), ("tgi_request_success", ""), ("tgi_request_failure", '{err="dropped"}')]
+        return [server.metric(*name) for name in names]
+
+    asked, succeeded, dropped = counts()
+    with server.http.stream("POST", "/v1/chat/completions", json={**CALL, "tools": [], "stream": stream}) as response:
+        response.read()
+    assert counts() == [asked + 1, succeeded + 1, dropped]
+
+
 def test_a_call_that_is_cut_short_is_an_error(server: LiveServer) -> None:
     response = server.post("/v1/chat/completions", {**CALL, "tool_choice": "weather", "max_tokens": 3})
     assert (response.status_code, response.json()["error_type"]) == (422, "tool_error")

@@ -34,6 +34,10 @@ class Bridge:
         finally:
             self._taken_places -= 1
 
+    def stop(self, request: Request) -> None:
+        """End a request of which the server itself wants no more, which `outputs` does not count as dropped."""
+        self._engine.cancel(request)
+
     async def outputs(self, request: Request) -> AsyncGenerator[Output, None]:
         """Run `request` and yield its outputs; leaving the iteration early cancels it in the engine.
 
@@ -58,6 +62,6 @@ class Bridge:
                     raise GenerationError(event.message)
                 yield event
         finally:
-            if not ended:
+            if not ended and not request.cancelled:
                 self._engine.cancel(request)
                 self._metrics.on_failure("dropped")

@@ -1,6 +1,6 @@
 """Chat requests as generate requests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tgi_autoround.server.chat_template import ChatTemplate, ToolOffer
 from tgi_autoround.server.errors import ToolError, ValidationError
@@ -38,7 +38,8 @@ def prompt_of(chat: ChatRequest, template: ChatTemplate) -> ChatPrompt:
 
 def prompt_without_tools(chat: ChatRequest, template: ChatTemplate) -> ChatPrompt:
     """Return what to generate once the model has chosen to call none of the tools. Raises ApiError."""
-    return prompt_of(chat.model_copy(update={"tools": None}), template)
+    plan = prompt_of(chat.model_copy(update={"tools": None}), template)
+    return replace(plan, prompt=replace(plan.prompt, is_counted=True))
 
 
 def sampling_of(temperature: float | None) -> tuple[bool, float | None]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,8 @@ class Prompt:
     text: str
     parameters: GenerateParameters
     add_special_tokens: bool = True
+    is_counted: bool = False
+    """Whether the request has been counted already, with an earlier prompt of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One generated token; the last one has `end`."""
+    """One generated token; the last one has `end`. `stop` ends the generation when the server has seen enough."""
 
     token: Token
     end: End | None
+    stop: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Infer:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Step, None]:
         """Yield the tokens as they come. Raises ApiError, before the first token or between two."""
-        self._metrics.request_count.inc()
+        self._count(prompt)
         with self._spans.request(prompt.parameters, streams=True) as span:
             self._validator.check_stream(prompt.parameters)
             async with aclosing(self._steps(prompt)) as steps:
@@ -85,7 +88,7 @@ class Infer:
 
     async def answer(self, prompt: Prompt) -> Answer:
         """Return the whole generation, the best of several where that was asked for. Raises ApiError."""
-        self._metrics.request_count.inc()
+        self._count(prompt)
         count = max(prompt.parameters.best_of or 1, 1)
         with self._spans.request(prompt.parameters, streams=False) as span:
             self._validator.check_best_of(count)
@@ -113,9 +116,14 @@ class Infer:
             )
             self._metrics.on_valid(valid.input_length, valid.request.params.max_new_tokens)
             end_of = partial(_end, prompt, valid, started_at)
+            stop = partial(self._bridge.stop, valid.request)
             async with aclosing(self._bridge.outputs(valid.request)) as outputs:
                 async for output in outputs:
-                    yield Step(output.token, end_of(output.finish) if output.finish else None)
+                    yield Step(output.token, end_of(output.finish) if output.finish else None, stop)
+
+    def _count(self, prompt: Prompt) -> None:
+        if not prompt.is_counted:
+            self._metrics.request_count.inc()
 
     def _report(self, end: End, span: Span) -> None:
         self._metrics.on_success(end.total_s, end.validation_s, end.finish)

@@ -58,14 +58,29 @@ async def _answer(
     chat: ChatRequest, plan: ChatPrompt, context: ServerContext
 ) -> tuple[ChatPrompt, Answer, ToolCall | None]:
     """Return what was generated, after which prompt: once more without tools where the model chose none of them."""
-    answer = await context.infer.answer(plan.prompt)
     if not plan.calls_tool:
-        return plan, answer, None
-    call = call_in(answer.end.text)
-    if call is not None:
-        return plan, answer, call
+        return plan, await context.infer.answer(plan.prompt), None
+    answer = await _call(plan, context)
+    if answer is not None:
+        return plan, answer, call_in(answer.end.text)
     plan = prompt_without_tools(chat, context.chat_template)
     return plan, await context.infer.answer(plan.prompt), None
+
+
+async def _call(plan: ChatPrompt, context: ServerContext) -> Answer | None:
+    """Return the generated call, None as soon as the model has chosen none of the tools."""
+    reader = CallReader()
+    tokens = []
+    async with aclosing(context.infer.stream(plan.prompt)) as steps:
+        async for step in steps:
+            reader.add("" if step.token.special else step.token.text)
+            if reader.chose_no_tool:
+                step.stop()
+                return None
+            tokens.append(step.token)
+            if step.end is not None:
+                return Answer(tokens, step.end)
+    raise ApiError("Incomplete generation")
 
 
 async def _events(chat: ChatRequest, plan: ChatPrompt, answers: ChatAnswers, context: ServerContext) -> Events:
@@ -103,6 +118,7 @@ async def _call_chunks(
         async for step in steps:
             piece = reader.add("" if step.token.special else step.token.text)
             if reader.chose_no_tool:
+                step.stop()
                 return
             for chunk in answers.call_chunks(step, piece):
                 yield chunk
