@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from transformers import PreTrainedTokenizerBase
 
 from tgi_autoround.engine import EngineLimits, Failure, OnEvent, Request
+from tgi_autoround.engine.grammar import Grammars
 from tgi_autoround.errors import EngineError
 from tgi_autoround.server.assembly import assemble
 from tgi_autoround.server.model_source import ModelSource
@@ -28,7 +29,8 @@ class FailingEngine:
     limits = LIMITS
     adapters: frozenset[str] = frozenset()
 
-    def __init__(self, *, refuses: bool) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, refuses: bool) -> None:
+        self.grammars = Grammars(tokenizer, frozenset())
         self._refuses = refuses
 
     def submit(self, request: Request, on_event: OnEvent) -> None:
@@ -45,7 +47,7 @@ class FailingEngine:
 @pytest.fixture(params=[False, True], ids=["while-running", "at-once"])
 def app(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase, served_model: Path) -> FastAPI:
     config = ServeConfig(model_id="m", max_concurrent_requests=1)
-    return assemble(config, ModelSource(served_model), FailingEngine(refuses=request.param), tokenizer)
+    return assemble(config, ModelSource(served_model), FailingEngine(tokenizer, refuses=request.param), tokenizer)
 
 
 def test_an_answer_that_fails_is_424(app: FastAPI) -> None:
