@@ -27,7 +27,7 @@ class Stream:
 async def stream_completion(port: int, body: dict[str, object]) -> Stream:
     """POST /v1/completions with stream=true. Raises RuntimeError for anything but a complete answer.
 
-    Tokens are the server's count; where it gives none, those asked for if the answer ended by its length, else its texts.
+    Tokens are the server's count; where it gives none, those asked for if the answer ended by its length, else texts.
     """
     payload = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
