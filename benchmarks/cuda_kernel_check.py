@@ -8,24 +8,22 @@ Prints tables, writes benchmarks/results/cuda_kernel_check.json, and exits with 
 import argparse
 import itertools
 import json
-import math
 import multiprocessing
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 import triton
+from kernel_timing import CUDA, Run, copies_beyond_the_cache, cublas, error, median_us, random_layer
 
-from tgi_autoround.checkpoint import LayerSpec, NormalForm, Packing, QuantScheme
+from tgi_autoround.checkpoint import NormalForm
 from tgi_autoround.kernels.cuda import PortableKernel
 
-CUDA = torch.device("cuda", 0)
 RESULTS = Path(__file__).parent / "results/cuda_kernel_check.json"
 BOUNDS = {
     ("integers", torch.float16): 0.0004,
@@ -50,24 +48,6 @@ SHAPES = ((1024, 512), (1064, 1000))
 
 LLAMA_8B = {"o": (4096, 4096), "q/k/v": (4096, 6144), "gate/up": (4096, 28672), "down": (14336, 4096)}
 TIMED_ROWS = (1, 8, 16, 32, 64, 128, 256, 512, 2048)
-BYTES_BEYOND_THE_CACHE = 250_000_000
-
-
-def random_layer(
-    bits: int, group_size: int, in_features: int, out_features: int, *, sym: bool, bias: bool = False
-) -> NormalForm:
-    """A layer with scales of both signs, zero points over all of their range, and a bias that both types hold."""
-    scheme = QuantScheme(bits, group_size, sym, Packing.GPTQ)
-    spec = LayerSpec("random", scheme, in_features, out_features, bias)
-    in_groups, most = (spec.num_groups, out_features), 1 << bits
-    zero_points = torch.randint(1, most + 1, in_groups, device=CUDA, dtype=torch.int16)
-    return NormalForm(
-        spec,
-        codes=torch.randint(0, most, (in_features, out_features), device=CUDA, dtype=torch.uint8),
-        zero_points=torch.full_like(zero_points, most // 2) if sym else zero_points,
-        scales=(torch.randn(in_groups, device=CUDA) * 0.02).half(),
-        bias=torch.randn(out_features, device=CUDA).bfloat16().half() if bias else None,
-    )
 
 
 def main() -> None:
@@ -112,7 +92,7 @@ def _errors_of(bits: int, sym: bool, dtype: torch.dtype) -> list[dict[str, Any]]
             layer = random_layer(bits, group_size, in_features, out_features, sym=sym, bias=group_size != 128)
             run = _prepared(layer, dtype)
             for graph, some_rows in ((False, all_rows), (True, all_rows[::16])):
-                errors[graph] += [_error(run, layer, rows, dtype, graph=graph) for rows in some_rows]
+                errors[graph] += [error(run, layer, rows, dtype, graph=graph) for rows in some_rows]
         found.append(
             {
                 "scheme": f"W{bits} {'sym' if sym else 'asym'}",
@@ -128,36 +108,13 @@ def _errors_of(bits: int, sym: bool, dtype: torch.dtype) -> list[dict[str, Any]]
     return found
 
 
-def _prepared(layer: NormalForm, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+def _prepared(layer: NormalForm, dtype: torch.dtype) -> Run:
     kernel = PortableKernel()
     reason = kernel.supports(layer.spec, CUDA, dtype)
     if reason is not None:
         sys.exit(f"the kernel does not run here: {reason}")
     buffers = kernel.prepare(layer, CUDA, dtype)
     return lambda x: kernel.forward(x, buffers, layer.spec)
-
-
-def _error(
-    run: Callable[[torch.Tensor], torch.Tensor], layer: NormalForm, rows: int, dtype: torch.dtype, *, graph: bool
-) -> float:
-    """Return the error on inputs that the graph, if any, was not captured with. What was not written is NaN."""
-    x = torch.randn(rows, layer.spec.in_features, device=CUDA).to(dtype)
-    if graph:
-        captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
-            y = run(x)
-        x.copy_(torch.randn_like(x))
-        y.fill_(float("nan"))
-        captured.replay()
-    else:
-        poison = torch.full((rows, layer.spec.out_features), float("nan"), device=CUDA, dtype=dtype)
-        del poison  # the allocator gives its memory to the output
-        y = run(x)
-    expected = x.double() @ layer.dequantize().double().t()
-    if layer.bias is not None:
-        expected += layer.bias.double()
-    error = float((y.double() - expected).norm() / expected.norm())
-    return float("inf") if math.isnan(error) else error
 
 
 def check_memory() -> dict[str, float]:
@@ -186,44 +143,20 @@ def times() -> Iterator[dict[str, Any]]:
     for name, (in_features, out_features) in LLAMA_8B.items():
         layers = {"sym": True, "asym": False}
         runs = {kind: _copies(random_layer(4, 128, in_features, out_features, sym=sym)) for kind, sym in layers.items()}
-        dense = torch.randn(out_features, in_features, device=CUDA, dtype=torch.bfloat16)
-        copies = [dense.clone() for _ in range(_copies_beyond_the_cache(dense.nbytes))]
-        runs["bf16"] = [lambda x, weight=weight: torch.nn.functional.linear(x, weight) for weight in copies]
+        runs["bf16"] = cublas(out_features, in_features, torch.bfloat16)
         for rows in TIMED_ROWS:
             x = torch.randn(rows, in_features, device=CUDA, dtype=torch.bfloat16)
-            us = {kind: _median_us(of_kind, x) for kind, of_kind in runs.items()}
+            us = {kind: median_us(of_kind, x) for kind, of_kind in runs.items()}
             speedup = us["bf16"] / us["asym"]
             shape = f"{name} {out_features}x{in_features}"
             print(f"| {shape} | {rows} | {us['sym']:.1f} | {us['asym']:.1f} | {us['bf16']:.1f} | {speedup:.2f} |")
             yield {"layer": name, "out_features": out_features, "in_features": in_features, "rows": rows, **us}
 
 
-def _copies(layer: NormalForm) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+def _copies(layer: NormalForm) -> list[Run]:
     kernel = PortableKernel()
-    copies = _copies_beyond_the_cache(kernel.weight_bytes(layer.spec, torch.bfloat16))
+    copies = copies_beyond_the_cache(kernel.weight_bytes(layer.spec, torch.bfloat16))
     return [_prepared(layer, torch.bfloat16) for _ in range(copies)]
-
-
-def _copies_beyond_the_cache(weight_bytes: int) -> int:
-    return max(2, -(-BYTES_BEYOND_THE_CACHE // weight_bytes))
-
-
-def _median_us(runs: list[Callable[[torch.Tensor], torch.Tensor]], x: torch.Tensor) -> float:
-    launches = [runs[index % len(runs)] for index in range(max(12, len(runs)))]
-    launches[0](x)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for run in launches:
-            run(x)
-    spans = []
-    for _ in range(7):
-        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        graph.replay()
-        stop.record()
-        torch.cuda.synchronize()
-        spans.append(start.elapsed_time(stop) * 1000 / len(launches))
-    return statistics.median(spans[1:])
 
 
 if __name__ == "__main__":

@@ -2,29 +2,10 @@
 
 import torch
 
-from tgi_autoround.bench.timing import (
-    BYTES_BEYOND_THE_CACHE,
-    CUDA,
-    LAUNCHES_IN_GRAPH,
-    Run,
-    copies_beyond_the_cache,
-    median_us,
-    random_layer,
-)
+from tgi_autoround.bench.timing import CUDA, Run, copies_beyond_the_cache, median_us, random_layer
 from tgi_autoround.checkpoint import NormalForm
 
-__all__ = [
-    "BYTES_BEYOND_THE_CACHE",
-    "CUDA",
-    "LAUNCHES_IN_GRAPH",
-    "Run",
-    "copies_beyond_the_cache",
-    "cublas",
-    "error",
-    "median_us",
-    "random_layer",
-    "weight_in_float64",
-]
+__all__ = ["CUDA", "Run", "copies_beyond_the_cache", "cublas", "error", "median_us", "random_layer"]
 
 
 def weight_in_float64(layer: NormalForm) -> torch.Tensor:
